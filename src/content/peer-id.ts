@@ -1,0 +1,35 @@
+import { createPublicKey, type KeyObject } from 'node:crypto';
+import { base58btc } from 'multiformats/bases/base58';
+
+declare const peerIdBrand: unique symbol;
+
+/** A node's identity in libp2p's text form: the Ed25519 public key itself (`12D3KooW...`). */
+export type PeerId = string & { readonly [peerIdBrand]: true };
+
+// libp2p peer-ids spec: identity multihash (0x00, 36 bytes) of the protobuf {Type: Ed25519 (08 01), Data: 32 bytes (12 20)}.
+const prefix = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
+// RFC 8410: the fixed DER head of an Ed25519 SubjectPublicKeyInfo.
+const spkiHead = Buffer.from('302a300506032b6570032100', 'hex');
+
+/** Reads a peer ID of an Ed25519 key, or returns undefined for anything else. */
+export function findPeerId(text: string): PeerId | undefined {
+  return rawPublicKey(text) === undefined ? undefined : (text as PeerId);
+}
+
+/** Returns the key behind a peer ID; keys are cached by the caller where it matters. */
+export function peerIdPublicKey(peer: PeerId): KeyObject {
+  const raw = rawPublicKey(peer);
+  if (raw === undefined) throw new TypeError(`not an Ed25519 peer ID: ${peer}`);
+  return createPublicKey({ key: Buffer.concat([spkiHead, raw]), format: 'der', type: 'spki' });
+}
+
+function rawPublicKey(text: string): Uint8Array | undefined {
+  if (text.length < 48 || text.length > 56) return undefined;
+  try {
+    const bytes = base58btc.baseDecode(text);
+    if (bytes.length !== 38 || !prefix.every((byte, at) => bytes[at] === byte)) return undefined;
+    return bytes.subarray(6);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,21 @@
+import { CodedError } from '../lib/errors.ts';
+
+export type PeerErrorCode =
+  /** The peer cannot be reached. {peer, address?} */
+  | 'PEER_UNREACHABLE'
+  /** The other side is not who it should be, or not of this fleet. {peer} */
+  | 'PEER_UNTRUSTED'
+  /** Nothing moved for too long. {peer, stage: 'dial' | 'headers' | 'body'} */
+  | 'PEER_STALLED'
+  /** The peer does not hold what was asked. {peer, digest} */
+  | 'PEER_ABSENT'
+  /** All upload slots of the peer are taken. {peer, retryAfterMs} */
+  | 'PEER_BUSY'
+  /** The peer closed before the end. {peer, receivedBytes} */
+  | 'PEER_CUT'
+  /** The peer broke the protocol: bad frame, too long, wrong length. {peer} */
+  | 'PEER_PROTOCOL'
+  /** A queue towards or from the peer passed its bound. {peer} */
+  | 'PEER_OVERFLOW';
+
+export class PeerError extends CodedError<PeerErrorCode> {}
