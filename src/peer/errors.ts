@@ -16,6 +16,10 @@ export type PeerErrorCode =
   /** The peer broke the protocol: bad frame, too long, wrong length. {peer} */
   | 'PEER_PROTOCOL'
   /** A queue towards or from the peer passed its bound. {peer} */
-  | 'PEER_OVERFLOW';
+  | 'PEER_OVERFLOW'
+  /** The node's own key file is unreadable or no Ed25519 key. {path} */
+  | 'PEER_IDENTITY'
+  /** A peer port cannot be bound. {host, port} */
+  | 'PEER_LISTEN';
 
 export class PeerError extends CodedError<PeerErrorCode> {}
