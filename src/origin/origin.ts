@@ -9,8 +9,8 @@ import type { Repository } from '../oci/repository.ts';
 export interface Origin {
   /** Tells whether requests for a namespace may leave this node. */
   allows(namespace: string): boolean;
-  /** Asks what a tag points at, by HEAD (by GET where HEAD does not answer). `etag` of a known answer makes it a revalidation. */
-  resolveTag(repository: Repository, tag: string, options: OriginOptions): Promise<OriginTag>;
+  /** Asks what a tag points at, by HEAD (by GET where HEAD does not answer). A known answer makes it a revalidation. */
+  resolveTag(repository: Repository, tag: string, options: ResolveTagOptions): Promise<OriginTag>;
   /** Fetches a manifest by digest and verifies it. */
   fetchManifest(repository: Repository, digest: Digest, options: OriginOptions): Promise<OriginManifest>;
   /** Asks for the size of a blob. */
@@ -33,6 +33,11 @@ export interface Origin {
 
 export interface OriginOptions {
   readonly signal: AbortSignal;
+}
+
+export interface ResolveTagOptions extends OriginOptions {
+  /** What the tag pointed at before; if its `etag` still holds, this very answer is returned. */
+  readonly known?: OriginTag;
 }
 
 export interface ByteRange {
