@@ -1,0 +1,186 @@
+import { z } from 'zod';
+import { duration, field, integer, listenAddress, namespace, optionalField, size } from './fields.ts';
+
+/**
+ * Every key of the configuration with its meaning and its default. This is the only place where a default exists; each part gets
+ * complete options from here through the daemon. Sizes come out in bytes, durations in milliseconds.
+ */
+
+const count = (max: number) => integer(1, max);
+
+const originSchema = z.strictObject({
+  url: z
+    .url({ protocol: /^https?$/, error: 'expected a URL such as https://registry.lan:5000' })
+    .optional()
+    .describe('Where the origin answers. Default: https:// and the namespace.'),
+  username: z.string().optional().describe('User name for the origin.'),
+  password: z.string().optional().describe('Password or access token for the origin.'),
+  passwordFile: z.string().optional().describe('File that holds the password; read again for each new token.'),
+  ca: z.string().optional().describe('PEM file of the certificate authority of the origin.'),
+  insecure: z.boolean().optional().describe('Accept a certificate that does not verify.'),
+});
+
+const logSchema = z.strictObject({
+  level: field(
+    'text',
+    z.enum(['error', 'warn', 'info', 'debug', 'trace']),
+    'info',
+    'Least important level that is logged: error = you must act, warn = degraded but working, info = life cycle and finished transfers, debug = per peer, trace = per piece.',
+  ),
+  format: field(
+    'text',
+    z.enum(['auto', 'json', 'text']),
+    'auto',
+    'json, text, or auto: text on a terminal, else json.',
+  ),
+});
+
+const registrySchema = z.strictObject({
+  listen: field('address', listenAddress, '127.0.0.1:5000', 'Where container clients of this node pull through.'),
+  maxConnections: field('number', count(65535), 1024, 'Client connections at once; more are closed at once.'),
+  headersTimeout: field('duration', duration, '10s', 'Time a client has to send the head of a request.'),
+  requestTimeout: field('duration', duration, '60s', 'Time a client has to send a whole request.'),
+  idleTimeout: field('duration', duration, '75s', 'Time a kept-alive connection may be silent between requests.'),
+  stallTimeout: field('duration', duration, '60s', 'Time a client may take no byte of an answer before it is cut off.'),
+});
+
+const adminSchema = z.strictObject({
+  listen: field('address', listenAddress, '127.0.0.1:5001', 'Where the admin API, health and metrics answer.'),
+});
+
+const peerSchema = z.strictObject({
+  listen: field(
+    'address',
+    listenAddress,
+    '0.0.0.0:5002',
+    'Control plane (libp2p) for other nodes. Without a fleet secret it binds loopback only.',
+  ),
+  bulkListen: field(
+    'address',
+    listenAddress,
+    '0.0.0.0:5003',
+    'Bulk plane (pieces over mutual TLS) for other nodes. Without a fleet secret it binds loopback only.',
+  ),
+  maxConnections: field('number', count(10_000), 1000, 'Control connections to other nodes at once.'),
+});
+
+const fleetSchema = z.strictObject({
+  secret: optionalField(
+    'text',
+    z.string().min(16),
+    'Shared by all nodes of the fleet, at least 16 characters. Prefer secretFile.',
+    {
+      isSecret: true,
+    },
+  ),
+  secretFile: optionalField(
+    'text',
+    z.string().min(1),
+    'File that holds the fleet secret; white space around it is ignored.',
+  ),
+  bootstrap: field(
+    'list',
+    z.array(z.string().min(1).max(512)).max(256),
+    [],
+    'Nodes to join by: host:port, a DNS name with port that resolves to many, or a multiaddr.',
+  ),
+  mdns: field('boolean', z.boolean(), false, 'Find nodes of the fleet on the local network by multicast DNS.'),
+  zone: optionalField(
+    'text',
+    z.string().min(1).max(64),
+    'Zone or rack of this node; peers of the same zone are preferred.',
+  ),
+});
+
+const originLimitsSchema = z.strictObject({
+  parallelRequests: field('number', count(256), 6, 'Requests for blobs at one origin at once.'),
+  connectTimeout: field('duration', duration, '5s', 'Time to connect to an origin.'),
+  headersTimeout: field('duration', duration, '10s', 'Time an origin has to begin an answer.'),
+  stallTimeout: field('duration', duration, '15s', 'Time an origin may send nothing in the middle of a body.'),
+  bytesPerSecond: field('size', size, '0', 'Bytes per second taken from one origin; 0 = no limit.'),
+  retries: field('number', integer(0, 20), 3, 'Attempts after a failed one, with growing pauses.'),
+  breakerFailures: field(
+    'number',
+    count(1000),
+    5,
+    'Failures in a row after which an origin is left alone for a while.',
+  ),
+  breakerPause: field('duration', duration, '10s', 'How long a failing origin is left alone.'),
+});
+
+const tagsSchema = z.strictObject({
+  freshness: field('duration', duration, '60s', 'How long a tag is served without asking its origin again.'),
+  negative: field('duration', duration, '10s', 'How long "no such tag or manifest" is remembered.'),
+});
+
+const cacheSchema = z.strictObject({
+  maxBytes: field('size', size, '0', 'Bytes of blobs this node may hold; 0 = as many as the disk takes.'),
+});
+
+const swarmSchema = z.strictObject({
+  uploadBytesPerSecond: field('size', size, '0', 'Bytes per second sent to other nodes; 0 = no limit.'),
+  downloadBytesPerSecond: field('size', size, '0', 'Bytes per second taken from other nodes; 0 = no limit.'),
+  uploadSlots: field('number', count(256), 16, 'Runs of pieces sent to other nodes at once.'),
+  downloads: field('number', count(256), 8, 'Blobs fetched at once; the rest wait in order.'),
+  verifierThreads: field('number', count(64), 2, 'Threads that hash blobs as they arrive.'),
+});
+
+const shutdownSchema = z.strictObject({
+  drainTimeout: field(
+    'duration',
+    duration,
+    '10s',
+    'Time that running requests get at a stop; a second signal ends it at once.',
+  ),
+});
+
+export const configSchema = z.strictObject({
+  dataDir: optionalField('text', z.string().min(1), 'Directory for blobs, index and the identity of this node.', {
+    defaultText: '/var/lib/shoal if it can be written, else $XDG_DATA_HOME/shoal, else ~/.local/share/shoal',
+  }),
+  log: logSchema.prefault({}),
+  registry: registrySchema.prefault({}),
+  admin: adminSchema.prefault({}),
+  peer: peerSchema.prefault({}),
+  fleet: fleetSchema.prefault({}),
+  origins: field(
+    'map',
+    z.record(namespace, originSchema),
+    {},
+    'Origins that need more than their name, by namespace: url, username, password or passwordFile, ca, insecure.',
+  ),
+  defaultOrigin: field(
+    'text',
+    namespace,
+    'docker.io',
+    'Origin of requests that name none, as dockerd sends them to a registry mirror.',
+  ),
+  allowedOrigins: field(
+    'list',
+    z.array(z.union([z.literal('*'), namespace])).max(1000),
+    [
+      'docker.io',
+      'quay.io',
+      'ghcr.io',
+      'gcr.io',
+      'registry.k8s.io',
+      'mcr.microsoft.com',
+      'public.ecr.aws',
+      'registry.gitlab.com',
+      'nvcr.io',
+      'docker.elastic.co',
+      'registry.redhat.io',
+      'registry.access.redhat.com',
+    ],
+    'Origins a client may name beside the configured ones and the default; "*" = any public host.',
+  ),
+  originLimits: originLimitsSchema.prefault({}),
+  tags: tagsSchema.prefault({}),
+  cache: cacheSchema.prefault({}),
+  swarm: swarmSchema.prefault({}),
+  shutdown: shutdownSchema.prefault({}),
+});
+
+/** The configuration as parsed: sizes in bytes, durations in milliseconds, addresses split. */
+export type Config = z.output<typeof configSchema>;
+export type OriginConfig = z.output<typeof originSchema>;

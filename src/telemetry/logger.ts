@@ -1,0 +1,85 @@
+import { pino } from 'pino';
+import { toError } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import { formatLogLine } from './log-text.ts';
+
+export interface LoggerOptions {
+  readonly level: 'error' | 'warn' | 'info' | 'debug' | 'trace';
+  readonly format: 'json' | 'text';
+  readonly destination: LogDestination;
+  readonly isColoured?: boolean;
+}
+
+/** Where finished lines go; a stream of the process, or an array in tests. */
+export interface LogDestination {
+  write(line: string): unknown;
+}
+
+// Named wherever they may stand: at the top of the fields, or one object down (headers, options, a request).
+const secretNames = [
+  'secret',
+  'password',
+  'passwd',
+  'token',
+  'access_token',
+  'refresh_token',
+  'identitytoken',
+  'registrytoken',
+  'authorization',
+  'Authorization',
+  'proxy-authorization',
+  'cookie',
+  'set-cookie',
+  'privateKey',
+  'credentials',
+  'auth',
+];
+const redactedPaths = secretNames.flatMap((name) =>
+  name.includes('-') ? [`["${name}"]`, `*["${name}"]`] : [name, `*.${name}`],
+);
+
+/** Creates the logger of a process: pino's JSON lines, or the same as text for people. Secrets are masked by field name. */
+export function createLogger(options: LoggerOptions): Logger {
+  const { destination } = options;
+  const sink =
+    options.format === 'json'
+      ? { write: (line: string) => void destination.write(line) }
+      : { write: (line: string) => void destination.write(formatLogLine(line, options.isColoured === true)) };
+  return pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      redact: { paths: redactedPaths, censor: '[redacted]' },
+      serializers: { error: describeError, err: describeError, cause: describeError },
+    },
+    sink,
+  );
+}
+
+// A chain of causes is finite in honest code; a loop in it must not hang the logger.
+const maxCauses = 8;
+
+/** Turns an error into data: code, message, details and the chain of causes; the stack only of bugs, which carry no code. */
+function describeError(value: unknown): unknown {
+  if (!(value instanceof Error)) return value;
+  const chain: object[] = [];
+  for (let error: unknown = value; error !== undefined && chain.length < maxCauses; ) {
+    const known = toError(error);
+    const code = 'code' in known && typeof known.code === 'string' ? known.code : undefined;
+    const details = 'details' in known && isFilled(known.details) ? known.details : undefined;
+    chain.push({
+      ...(code === undefined ? { name: known.name, stack: known.stack } : { code }),
+      message: known.message,
+      ...(details === undefined ? {} : { details }),
+    });
+    error = known.cause;
+  }
+  const [first, ...causes] = chain;
+  return causes.length === 0 ? first : { ...first, causes };
+}
+
+function isFilled(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && Object.keys(value).length > 0;
+}
