@@ -17,7 +17,7 @@ export interface PrefixVerifier {
 
 /** Where the bytes are: a file the worker opens by itself, or (the memory twin) a read function called on the event loop. */
 export interface PrefixSource {
-  readonly path?: string;
+  readonly path?: string | undefined;
   read(target: Uint8Array, position: number): Promise<number>;
 }
 
