@@ -81,7 +81,14 @@ export async function startEmbeddedOrigin(options: EmbeddedOriginOptions = {}): 
     const url = new URL(request.url ?? '/', 'http://origin.invalid');
     const path = decodePath(url.pathname);
     const question = readQuestion(method, path);
-    const record = { ...question, method, url: request.url ?? '/', headers: request.headers, status: 0, bodyBytes: 0 };
+    const record = {
+      ...question,
+      method,
+      url: request.url ?? '/',
+      headers: { ...request.headers },
+      status: 0,
+      bodyBytes: 0,
+    };
     if (requests.push(record) > maxRecordedRequests) requests.shift();
     counters.requests += 1;
     counters.byKind[question.kind] += 1;
