@@ -14,7 +14,9 @@ export interface BlobStore {
   openBlob(digest: Digest): Promise<BlobHandle>;
   /** Walks all complete blobs, in no order. */
   walkBlobs(): AsyncIterable<BlobRecord>;
-  /** Opens the ingest of a digest: new, or the one an earlier life left, with the pieces that still verify. @throws STORE_FULL */
+  /** Walks complete blobs, the one longest unused first; use is known to the nearest ten minutes. */
+  walkLeastRecentlyUsed(): AsyncIterable<BlobRecord>;
+  /** Opens the ingest of a digest: new, or the one an earlier life left, with the pieces that still verify. @throws STORE_INGEST_OPEN, STORE_FULL */
   openIngest(digest: Digest, sizeBytes: number): Promise<Ingest>;
   /** Stores bytes held in memory (manifests, configs) at once, durably. @throws STORE_DIGEST_MISMATCH, STORE_FULL */
   writeBlob(digest: Digest, bytes: Uint8Array): Promise<BlobRecord>;
@@ -58,9 +60,9 @@ export interface Ingest {
   writePiece(piece: SignedPiece, bytes: Uint8Array): Promise<void>;
   /** Forgets pieces, so that they can be written again from another source. */
   dropPieces(indexes: readonly number[]): Promise<void>;
-  /** Reads from pieces that are held. */
+  /** Reads from pieces that are held, up to the first that is not; 0 = none there. */
   read(target: Uint8Array, position: number): Promise<number>;
-  /** Makes the blob complete. `verified` is the digest computed over all bytes. @throws STORE_DIGEST_MISMATCH, STORE_FULL */
+  /** Makes the blob complete. `verified` is the digest computed over all bytes. @throws STORE_DIGEST_MISMATCH, STORE_INGEST_INCOMPLETE, STORE_FULL */
   commit(verified: Digest): Promise<BlobRecord>;
   /** Closes and keeps what is there for the next `openIngest`. Idempotent; a commit closes too. */
   close(): Promise<void>;

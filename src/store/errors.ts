@@ -16,6 +16,10 @@ export type StoreErrorCode =
   /** The data directory was written by a newer format. {found, supported} */
   | 'STORE_FORMAT_UNSUPPORTED'
   /** The ingest was closed or discarded before the call. {digest} */
-  | 'STORE_INGEST_CLOSED';
+  | 'STORE_INGEST_CLOSED'
+  /** The digest is being ingested by somebody else in this process. {digest} */
+  | 'STORE_INGEST_OPEN'
+  /** A commit came before all pieces were there. {digest, held, pieces} */
+  | 'STORE_INGEST_INCOMPLETE';
 
 export class StoreError extends CodedError<StoreErrorCode> {}
