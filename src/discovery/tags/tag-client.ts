@@ -1,0 +1,106 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import { raceAbort } from '../../lib/race-abort.ts';
+import type { Channel, PeerNetwork } from '../../peer/peer-network.ts';
+import { DiscoveryError } from '../errors.ts';
+import { decodeTagAnswer, encodeTagRequest, type TagAnswer, type TagRequest, tagProtocol } from './tag-messages.ts';
+
+interface Line {
+  readonly channel: Channel;
+  readonly pending: Map<number, PromiseWithResolvers<TagAnswer>>;
+  nextId: number;
+}
+
+/** Asks peers over channels that stay open: opening one costs seven times a message. */
+export class TagClient {
+  readonly #network: PeerNetwork;
+  readonly #maxChannels: number;
+  /** Least recently used first. */
+  readonly #lines = new Map<PeerId, Promise<Line>>();
+  readonly #stopping = new AbortController();
+  readonly #walks = new Set<Promise<void>>();
+
+  constructor(network: PeerNetwork, maxChannels: number) {
+    this.#network = network;
+    this.#maxChannels = maxChannels;
+  }
+
+  /** @throws PEER_UNREACHABLE, PEER_CUT, PEER_OVERFLOW, DISCOVERY_PROTOCOL, DISCOVERY_STOPPED */
+  async ask(peer: PeerId, message: TagRequest, signal: AbortSignal): Promise<TagAnswer> {
+    const line = await raceAbort(this.#lineTo(peer), signal);
+    const id = line.nextId;
+    line.nextId = (line.nextId + 1) % 2 ** 32;
+    const answered = Promise.withResolvers<TagAnswer>();
+    line.pending.set(id, answered);
+    // The line may fail it after the asker has left.
+    answered.promise.catch(() => {});
+    try {
+      line.channel.send(encodeTagRequest({ id, message }));
+      const answer = await raceAbort(answered.promise, signal);
+      if (answer.kind !== 'absent' && answer.kind !== message.kind) throw broken(peer);
+      return answer;
+    } finally {
+      line.pending.delete(id);
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new DiscoveryError('DISCOVERY_STOPPED', 'the node is stopping'));
+    for (const line of this.#lines.values()) line.then(({ channel }) => channel.close()).catch(() => {});
+    while (this.#walks.size > 0) await Promise.allSettled([...this.#walks]);
+  }
+
+  #lineTo(peer: PeerId): Promise<Line> {
+    const known = this.#lines.get(peer);
+    const line = known ?? this.#open(peer);
+    this.#lines.delete(peer);
+    this.#lines.set(peer, line);
+    if (known === undefined) {
+      line.catch(() => this.#forget(peer, line));
+      this.#closeOldest();
+    }
+    return line;
+  }
+
+  async #open(peer: PeerId): Promise<Line> {
+    const channel = await this.#network.openChannel(peer, tagProtocol, this.#stopping.signal);
+    const line: Line = { channel, pending: new Map(), nextId: 0 };
+    const walk = this.#walk(line).finally(() => this.#walks.delete(walk));
+    this.#walks.add(walk);
+    return line;
+  }
+
+  async #walk(line: Line): Promise<void> {
+    const { channel, pending } = line;
+    try {
+      for await (const bytes of channel.messages()) {
+        const { id, message } = decodeTagAnswer(bytes);
+        pending.get(id)?.resolve(message);
+      }
+    } catch {
+      // A peer that breaks the protocol is treated as one that hung up; whoever waits learns it below.
+    } finally {
+      channel.close();
+      const current = this.#lines.get(channel.peer);
+      if (current !== undefined && (await current.catch(() => undefined)) === line) this.#lines.delete(channel.peer);
+      for (const waiting of pending.values()) waiting.reject(broken(channel.peer));
+    }
+  }
+
+  #forget(peer: PeerId, line: Promise<Line>): void {
+    if (this.#lines.get(peer) === line) this.#lines.delete(peer);
+  }
+
+  #closeOldest(): void {
+    if (this.#lines.size <= this.#maxChannels) return;
+    const oldest = this.#lines.entries().next().value;
+    if (oldest === undefined) return;
+    this.#lines.delete(oldest[0]);
+    oldest[1].then(({ channel }) => channel.close()).catch(() => {});
+  }
+}
+
+function broken(peer: PeerId): DiscoveryError {
+  return new DiscoveryError('DISCOVERY_PROTOCOL', 'the peer hung up or gave an answer to another question', {
+    details: { peer },
+  });
+}
