@@ -1,0 +1,216 @@
+/**
+ * A fleet in a lab network: one origin, nodes with a daemon (or none) and an agent each, all behind capped links.
+ * `startFleet` returns once every node is ready and sees every other; nothing is timed before that.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Child, waitUntil } from '../../test/support/child.ts';
+import { type DockerRegistry, startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
+import { countConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
+import { type Agent, startAgent } from './agent.ts';
+import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
+import type { RandomImage } from './random-image.ts';
+
+export type FleetMode = 'shoal' | 'direct' | 'pull-through';
+
+export interface FleetOptions {
+  readonly mode: FleetMode;
+  readonly nodes: number;
+  readonly rateBytesPerSecond: number | undefined;
+  /** The rate of the origin's link; the nodes' when absent. */
+  readonly originRateBytesPerSecond?: number | undefined;
+  /** tmpfs by default: a real fleet has a disk per node, and one shared disk's fsync would drown what is measured. */
+  readonly directory: string;
+  readonly accessLog: boolean;
+  /** Index of the node that writes a CPU profile at its end. */
+  readonly profileNode?: number;
+  /** What a fault needs to be different in one node's process. */
+  readonly nodeChanges?: (index: number) => {
+    readonly script?: string;
+    readonly env?: Readonly<Record<string, string>>;
+  };
+  readonly peersExpected?: (index: number) => number;
+}
+
+export interface FleetNode {
+  readonly index: number;
+  readonly host: LabHost;
+  readonly agent: Agent;
+  /** The daemon; absent in the modes that have none. */
+  readonly daemon?: Child;
+  /** Where this node's client pulls. */
+  readonly pullFrom: { readonly host: string; readonly port: number };
+}
+
+export interface Fleet extends AsyncDisposable {
+  readonly options: FleetOptions;
+  readonly network: LabNetwork;
+  readonly directory: string;
+  readonly origin: { readonly host: LabHost; readonly agent: Agent; registry(): DockerRegistry };
+  readonly nodes: readonly FleetNode[];
+  /** Processes whose CPU and memory the figures count: the daemons, or the pull-through cache. */
+  readonly measured: readonly Child[];
+  pushImage(image: RandomImage): Promise<void>;
+  startOrigin(): Promise<void>;
+}
+
+const registryPort = 5000;
+const adminPort = 5001;
+const peerPort = 5002;
+const bulkPort = 5003;
+/** A cold start of 32 Node processes on two cores takes its time. */
+const readyTimeoutMs = 120_000;
+
+/** Starts everything and waits for readiness and the full mesh. */
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  await using stack = new AsyncDisposableStack();
+  const directory = mkdtempSync(join(options.directory, 'shoal-bench-'));
+  const removeDirectory = () => rmSync(directory, { recursive: true, force: true });
+  process.on('exit', removeDirectory);
+  stack.defer(() => {
+    process.off('exit', removeDirectory);
+    removeDirectory();
+  });
+  const network = stack.use(await createLabNetwork());
+
+  const originHost = await network.addHost('origin', options.originRateBytesPerSecond ?? options.rateBytesPerSecond);
+  const originAgent = stack.use(startAgent('origin', directory, originHost.netns));
+  let registry: DockerRegistry | undefined;
+  const startOrigin = async () => {
+    await registry?.stop();
+    registry = startDockerRegistryProcess({
+      directory: join(directory, 'origin'),
+      host: '0.0.0.0',
+      port: registryPort,
+      netns: originHost.netns,
+      accessLog: options.accessLog,
+    });
+    await waitForAnswer(originAgent, '/v2/', registryPort, registry.child);
+  };
+  stack.defer(async () => registry?.stop());
+  await startOrigin();
+  const originUrl = `http://${originHost.address}:${registryPort}`;
+  const measured: Child[] = [];
+
+  let pullThrough: LabHost | undefined;
+  if (options.mode === 'pull-through') {
+    pullThrough = await network.addHost('proxy', options.rateBytesPerSecond);
+    const proxy = startDockerRegistryProcess({
+      directory: join(directory, 'proxy'),
+      host: '0.0.0.0',
+      port: registryPort,
+      netns: pullThrough.netns,
+      accessLog: false,
+      proxyOf: originUrl,
+    });
+    stack.use(proxy);
+    const agent = startAgent('proxy', directory, pullThrough.netns);
+    await waitForAnswer(agent, '/v2/', registryPort, proxy.child);
+    await agent[Symbol.asyncDispose]();
+    measured.push(proxy.child);
+  }
+
+  const hosts: LabHost[] = [];
+  for (let index = 0; index < options.nodes; index += 1)
+    hosts.push(await network.addHost(`n${index}`, options.rateBytesPerSecond));
+  const nodes = hosts.map((host, index): FleetNode => {
+    const agent = stack.use(startAgent(host.label, directory, host.netns));
+    if (options.mode !== 'shoal') {
+      return { index, host, agent, pullFrom: { host: (pullThrough ?? originHost).address, port: registryPort } };
+    }
+    const daemon = startShoalProcess({
+      name: host.label,
+      directory: join(directory, host.label),
+      registry: { host: '127.0.0.1', port: registryPort },
+      admin: { host: '127.0.0.1', port: adminPort },
+      peer: { host: host.address, port: peerPort },
+      bulk: { host: host.address, port: bulkPort },
+      // Two known nodes, as an operator would write; the rest find each other.
+      bootstrap: hosts
+        .slice(0, 2)
+        .filter((other) => other !== host)
+        .map((other) => `${other.address}:${peerPort}`),
+      origins: { 'docker.io': { url: originUrl, insecure: true } },
+      defaultOrigin: 'docker.io',
+      netns: host.netns,
+      ...(options.profileNode === index
+        ? {
+            nodeArgs: [
+              '--cpu-prof',
+              `--cpu-prof-dir=${process.cwd()}`,
+              `--cpu-prof-name=bench-${host.label}.cpuprofile`,
+            ],
+          }
+        : {}),
+      ...options.nodeChanges?.(index),
+    });
+    stack.use(daemon);
+    measured.push(daemon);
+    return { index, host, agent, daemon, pullFrom: { host: '127.0.0.1', port: registryPort } };
+  });
+  const expectedPeers = options.peersExpected ?? (() => options.nodes - 1);
+  for (const { agent, daemon, index } of nodes) {
+    if (daemon === undefined) continue;
+    await waitForAnswer(agent, '/readyz', adminPort, daemon);
+    await waitUntil(
+      `node ${index} to see ${expectedPeers(index)} peers`,
+      async () => {
+        const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/peers' });
+        return answer.status === 200 && countConnectedPeers(answer.body) >= expectedPeers(index);
+      },
+      { timeoutMs: readyTimeoutMs, intervalMs: 250, child: daemon },
+    );
+  }
+
+  const owned = stack.move();
+  return {
+    options,
+    network,
+    directory,
+    origin: {
+      host: originHost,
+      agent: originAgent,
+      registry() {
+        if (registry === undefined) throw new Error('the origin has not been started');
+        return registry;
+      },
+    },
+    nodes,
+    measured,
+    startOrigin,
+    async pushImage(image) {
+      const blobDirectory = join(directory, `image-${randomBytes(4).toString('hex')}`);
+      mkdirSync(blobDirectory);
+      for (const { digest, bytes } of [image.manifest, image.config, ...image.layers]) {
+        writeFileSync(join(blobDirectory, digest.slice(digest.indexOf(':') + 1)), bytes);
+      }
+      await originAgent.send('push', {
+        host: '127.0.0.1',
+        port: registryPort,
+        repository: image.repository,
+        tag: image.tag,
+        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
+        manifestDigest: image.manifest.digest,
+        blobDigests: [image.config.digest, ...image.layers.map((layer) => layer.digest)],
+        directory: blobDirectory,
+      });
+      rmSync(blobDirectory, { recursive: true });
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+async function waitForAnswer(agent: Agent, path: string, port: number, child: Child): Promise<void> {
+  await waitUntil(
+    `${child.name} to answer ${path}`,
+    async () => {
+      try {
+        return (await agent.send('get', { host: '127.0.0.1', port, path })).status === 200;
+      } catch {
+        return false;
+      }
+    },
+    { timeoutMs: readyTimeoutMs, intervalMs: 50, child },
+  );
+}

@@ -1,0 +1,143 @@
+/** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
+import type { PullOutcome } from './docker-pull.ts';
+import type { Fault } from './faults.ts';
+import type { Fleet, FleetNode } from './fleet.ts';
+import type { RandomImage } from './random-image.ts';
+
+export type StartPattern = 'together' | 'staggered' | 'rolling';
+
+export interface RaceOptions {
+  readonly image: RandomImage;
+  readonly start: StartPattern;
+  readonly fault: Fault;
+  /** What every client holds of an older version of the image. */
+  readonly haveDigests: readonly string[];
+  readonly deadlineMs: number;
+}
+
+export interface NodeResult {
+  readonly label: string;
+  readonly outcome: PullOutcome;
+  readonly wrongBytes: number;
+  readonly isFinished: boolean;
+}
+
+export interface RaceResult {
+  readonly nodes: readonly NodeResult[];
+  readonly originSentBytes: number;
+  readonly cpuSeconds: number;
+  readonly peakRssBytes: number;
+}
+
+/** Between nodes of a staggered start. */
+const staggerMs = 1000;
+/** Nodes that pull at once in a rolling update. */
+const rollingAtOnce = 2;
+/** From the order to the start, so that every agent has read it. */
+const leadMs = 300;
+/** After the last pull, so that commits and hashing that trail it are counted as CPU. */
+const settleMs = 1000;
+
+const orderOf = (node: FleetNode, options: Pick<RaceOptions, 'image' | 'haveDigests' | 'deadlineMs'>) => ({
+  ...node.pullFrom,
+  repository: options.image.repository,
+  reference: options.image.tag,
+  haveDigests: options.haveDigests,
+  deadlineMs: options.deadlineMs,
+});
+
+const startIn = (delayMs: number) => ({ atNs: String(process.hrtime.bigint() + BigInt(Math.round(delayMs * 1e6))) });
+
+/** Pulls on some nodes without timing, and fails if that does not work. */
+export async function seed(nodes: readonly FleetNode[], image: RandomImage, deadlineMs: number): Promise<void> {
+  await Promise.all(
+    nodes.map(async (node) => {
+      const { agent } = node;
+      await agent.send('arm', { order: orderOf(node, { image, haveDigests: [], deadlineMs }), poolBytes: 0 });
+      const outcome = await agent.send('pull', startIn(0));
+      const { wrongBytes } = await agent.send('verify', {});
+      if (outcome.errors.length > 0 || wrongBytes > 0) throw new Error(`seeding failed: ${outcome.errors.join('; ')}`);
+    }),
+  );
+}
+
+/** Runs the clock once. */
+export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResult> {
+  const { fault, image } = options;
+  const runners = fleet.nodes.filter((node) => !fault.seededNodes.includes(node.index));
+  const counted = runners.filter((node) => !fault.excludedNodes.includes(node.index));
+  const have = new Set(options.haveDigests);
+  const wantedBytes = image.layers.reduce(
+    (sum, { digest, bytes }) => sum + (have.has(digest) ? 0 : bytes.length),
+    image.config.bytes.length,
+  );
+  await Promise.all(
+    runners.map((node) => node.agent.send('arm', { order: orderOf(node, options), poolBytes: wantedBytes })),
+  );
+
+  const linkBefore = (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
+  const usageBefore = await Promise.all(fleet.measured.map((child) => child.readUsage()));
+  const pulls = startPulls(runners, options.start);
+  const stopWatching = watchForTrigger(fleet, runners, fault, wantedBytes * runners.length);
+  const outcomes = await Promise.all(counted.map((node) => pulls.get(node) as Promise<PullOutcome>));
+  await stopWatching();
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
+
+  let cpuSeconds = 0;
+  let peakRssBytes = 0;
+  for (const [index, child] of fleet.measured.entries()) {
+    if (child.hasExited()) continue;
+    const usage = await child.readUsage();
+    cpuSeconds += usage.cpuSeconds - (usageBefore[index]?.cpuSeconds ?? 0);
+    peakRssBytes = Math.max(peakRssBytes, usage.peakRssBytes);
+  }
+  const originSentBytes = ((await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0) - linkBefore;
+  const nodes: NodeResult[] = [];
+  for (const [index, node] of counted.entries()) {
+    const outcome = outcomes[index] as PullOutcome;
+    const { wrongBytes } = await node.agent.send('verify', {});
+    const isFinished = outcome.errors.length === 0 && outcome.bytes >= wantedBytes;
+    nodes.push({ label: node.host.label, outcome, wrongBytes, isFinished });
+  }
+  return { nodes, originSentBytes, cpuSeconds, peakRssBytes };
+}
+
+function startPulls(runners: readonly FleetNode[], start: StartPattern): Map<FleetNode, Promise<PullOutcome>> {
+  const pulls = new Map<FleetNode, Promise<PullOutcome>>();
+  const failed = (error: unknown): PullOutcome => ({ seconds: 0, bytes: 0, blobs: [], errors: [String(error)] });
+  for (const [position, node] of runners.entries()) {
+    const before = start === 'rolling' ? pulls.get(runners[position - rollingAtOnce] as FleetNode) : undefined;
+    const delayMs = leadMs + (start === 'staggered' ? position * staggerMs : 0);
+    const order = startIn(delayMs);
+    const pull = async () => {
+      if (before === undefined) return node.agent.send('pull', order);
+      await before;
+      return node.agent.send('pull', startIn(0));
+    };
+    pulls.set(node, pull().catch(failed));
+  }
+  return pulls;
+}
+
+/** Watches the progress of all pulls and runs the fault when its time has come; returns what ends the watch. */
+function watchForTrigger(
+  fleet: Fleet,
+  runners: readonly FleetNode[],
+  fault: Fault,
+  totalBytes: number,
+): () => Promise<void> {
+  const trigger = fault.trigger;
+  if (trigger === undefined) return async () => undefined;
+  let running: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    const received = runners.reduce((sum, { agent }) => sum + agent.progressBytes(), 0);
+    if (received < totalBytes * trigger.atFraction) return;
+    clearInterval(timer);
+    running = trigger.run(fleet);
+  }, 100);
+  return async () => {
+    clearInterval(timer);
+    if (running === undefined) throw new Error(`the fault ${fault.name} never came: all was over before`);
+    await running;
+  };
+}

@@ -1,0 +1,47 @@
+import { SwarmSimulation } from '../test/support/swarm-simulation.ts';
+
+const MiB = 1024 * 1024;
+const cases: [string, number, number[], number][] = [
+  ['8x128@20', 8, [128], 20],
+  ['16x128@10', 16, [128], 10],
+  ['32x64@5', 32, [64], 5],
+  ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
+  ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
+  ['8x512@50', 8, [512], 50],
+];
+const only = process.argv[2];
+const override = JSON.parse(process.argv[3] ?? '{}') as Record<string, number>;
+for (const [name, nodes, layers, rate] of cases) {
+  if (only !== undefined && only !== 'all' && only !== name) continue;
+  const started = performance.now();
+  const simulation = new SwarmSimulation({
+    nodes,
+    layers: layers.map((size) => size * MiB),
+    rateBytesPerSecond: rate * MiB,
+    uploadSlots: override['uploadSlots'] ?? 4,
+    seed: override['seed'] ?? 1,
+    latencyMs: override['latencyMs'] ?? 2,
+    schedule: {
+      maxRequests: 8,
+      maxRequestsPerPeer: 2,
+      maxSuppliers: 8,
+      maxInFlightBytes: 32 * MiB,
+      readerWindowPieces: 2,
+      originWindowExtents: 4,
+      takeoverMs: 400,
+      originStallMs: 2000,
+      peerStallMs: 2000,
+      hedgeFactor: 3,
+      ...override,
+    },
+  });
+  const result = simulation.run();
+  const max = Math.max(...result.seconds);
+  const bound = layers.reduce((sum, size) => sum + size, 0) / rate;
+  let again = 0;
+  for (const count of simulation.originPieces.values()) if (count > 1) again += count - 1;
+  console.log(
+    name.padEnd(12),
+    `max ${max.toFixed(2)} bound ${bound.toFixed(2)} ratio ${(max / bound).toFixed(3)} origin ${result.originRatio.toFixed(3)} (again ${again}) ttfb ${result.ttfb.toFixed(2)} dup ${simulation.duplicatePeerPieces} (${((performance.now() - started) / 1000).toFixed(1)} s)`,
+  );
+}
