@@ -188,7 +188,7 @@ class Node implements MemoryPeerNetwork {
     const parts = /^\/dns4\/([^/]+)\/tcp\/5002(?:\/p2p\/([^/]+))?$|^([^/]+):5002$/.exec(address);
     const host = parts?.[1] ?? parts?.[3];
     const target = [...this.#hub.nodes.values()].find((node) => node.host === host);
-    if (target === undefined || target === this) throw unreachable(address);
+    if (target === undefined || target === this) throw unreachable(address, target === this ? 'self' : 'dial');
     if (parts?.[2] !== undefined && parts[2] !== target.self) throw untrusted(target.self);
     await this.#connect(target, signal);
     return target.self;
@@ -263,8 +263,8 @@ function linkKey(left: PeerId, right: PeerId): string {
   return left < right ? `${left} ${right}` : `${right} ${left}`;
 }
 
-function unreachable(peer: string): PeerError {
-  return new PeerError('PEER_UNREACHABLE', `cannot reach ${peer}`, { details: { peer } });
+function unreachable(peer: string, reason = 'dial'): PeerError {
+  return new PeerError('PEER_UNREACHABLE', `cannot reach ${peer}`, { details: { peer, reason } });
 }
 
 function untrusted(peer: PeerId): PeerError {
