@@ -3,7 +3,8 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Child, startChild } from './child.ts';
+import { type Child, startChild, waitUntil } from './child.ts';
+import { findFreePorts } from './shoal-node.ts';
 
 export interface DockerRegistryOptions {
   readonly directory: string;
@@ -70,4 +71,26 @@ export function startDockerRegistryProcess(options: DockerRegistryOptions): Dock
     },
     [Symbol.asyncDispose]: () => child.stop(),
   };
+}
+
+/** Starts a registry on a free loopback port and waits until it answers. */
+export async function startDockerRegistry(
+  directory: string,
+  options: Partial<Pick<DockerRegistryOptions, 'port' | 'proxyOf' | 'accessLog' | 'htpasswd'>> = {},
+): Promise<DockerRegistry> {
+  const port = options.port ?? ((await findFreePorts(1))[0] as number);
+  const registry = startDockerRegistryProcess({ accessLog: true, ...options, directory, host: '127.0.0.1', port });
+  await waitUntil(
+    'docker-registry to answer',
+    async () => {
+      try {
+        const answer = await fetch(`${registry.url}/v2/`);
+        return answer.status === 200 || answer.status === 401;
+      } catch {
+        return false;
+      }
+    },
+    { timeoutMs: 20_000, child: registry.child },
+  );
+  return registry;
 }
