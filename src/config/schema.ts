@@ -68,7 +68,7 @@ const fleetSchema = z.strictObject({
   secret: optionalField(
     'text',
     z.string().min(16),
-    'Shared by all nodes of the fleet, at least 16 characters. Prefer secretFile.',
+    'Shared by all nodes of the fleet, at least 16 characters. Prefer secretFile, which wins over this.',
     {
       isSecret: true,
     },
@@ -97,7 +97,7 @@ const originLimitsSchema = z.strictObject({
   connectTimeout: field('duration', duration, '5s', 'Time to connect to an origin.'),
   headersTimeout: field('duration', duration, '10s', 'Time an origin has to begin an answer.'),
   stallTimeout: field('duration', duration, '15s', 'Time an origin may send nothing in the middle of a body.'),
-  bytesPerSecond: field('size', size, '0', 'Bytes per second taken from one origin; 0 = no limit.'),
+  bytesPerSecond: field('size', size, 0, 'Bytes per second taken from one origin; 0 = no limit.'),
   retries: field('number', integer(0, 20), 3, 'Attempts after a failed one, with growing pauses.'),
   breakerFailures: field(
     'number',
@@ -114,12 +114,12 @@ const tagsSchema = z.strictObject({
 });
 
 const cacheSchema = z.strictObject({
-  maxBytes: field('size', size, '0', 'Bytes of blobs this node may hold; 0 = as many as the disk takes.'),
+  maxBytes: field('size', size, 0, 'Bytes of blobs this node may hold; 0 = as many as the disk takes.'),
 });
 
 const swarmSchema = z.strictObject({
-  uploadBytesPerSecond: field('size', size, '0', 'Bytes per second sent to other nodes; 0 = no limit.'),
-  downloadBytesPerSecond: field('size', size, '0', 'Bytes per second taken from other nodes; 0 = no limit.'),
+  uploadBytesPerSecond: field('size', size, 0, 'Bytes per second sent to other nodes; 0 = no limit.'),
+  downloadBytesPerSecond: field('size', size, 0, 'Bytes per second taken from other nodes; 0 = no limit.'),
   uploadSlots: field('number', count(256), 16, 'Runs of pieces sent to other nodes at once.'),
   downloads: field('number', count(256), 8, 'Blobs fetched at once; the rest wait in order.'),
   verifierThreads: field('number', count(64), 2, 'Threads that hash blobs as they arrive.'),

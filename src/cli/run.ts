@@ -1,0 +1,61 @@
+import { Command, CommanderError } from '@commander-js/extra-typings';
+import type { CommandEntry, CommandIo } from './command.ts';
+import { commandEntries } from './commands/index.ts';
+import { type ExitCode, exitCodes } from './exit-codes.ts';
+import { printProblem } from './problem.ts';
+
+/**
+ * Runs one command line and returns the exit code. Only the command that was asked for is loaded: `shoal status` must not wait
+ * for the peer-to-peer libraries of `shoal serve`.
+ */
+export async function runCli(args: readonly string[]): Promise<ExitCode> {
+  const program = new Command('shoal')
+    .description('Distributes container images between the nodes of a fleet, behind a registry mirror on each of them.')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', '\n`shoal <command> --help` shows examples and exit codes.\nStart here: shoal serve')
+    .exitOverride();
+
+  const asked = args.find((arg) => !arg.startsWith('-') && arg !== 'help');
+  for (const entry of commandEntries) {
+    const command =
+      entry.name === asked
+        ? (await entry.load()).createCommand(processIo())
+        : new Command(entry.name).description(entry.summary);
+    program.addCommand(command.exitOverride());
+    for (const child of command.commands) child.exitOverride();
+  }
+  const isJson = args.includes('--json');
+  const isDebug = args.includes('--debug');
+  try {
+    if (args.length === 0) program.outputHelp();
+    else if (args.length === 1 && (args[0] === '--version' || args[0] === '-V')) return await runCli(['version']);
+    else await program.parseAsync([...args], { from: 'user' });
+    return exitCodes.done;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
+    return printProblem(error, { isJson, isDebug });
+  }
+}
+
+/** Lists the commands, for the reference page. */
+export function listCommands(): readonly CommandEntry[] {
+  return commandEntries;
+}
+
+function processIo(): CommandIo {
+  let controller: AbortController | undefined;
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    interrupted() {
+      if (controller !== undefined) return controller.signal;
+      const started = new AbortController();
+      controller = started;
+      const stop = () => started.abort(new DOMException('interrupted', 'AbortError'));
+      process.once('SIGINT', stop);
+      process.once('SIGTERM', stop);
+      return started.signal;
+    },
+  };
+}
