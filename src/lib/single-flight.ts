@@ -32,8 +32,9 @@ export class SingleFlight<Key, Value> {
     } finally {
       signal.removeEventListener('abort', onAbort);
       joined.waiters -= 1;
-      if (joined.waiters === 0) {
-        if (this.#flights.get(key) === joined) this.#flights.delete(key);
+      // A flight that has ended is no longer in the map; its signal stays quiet, for what it returned may still hang on it.
+      if (joined.waiters === 0 && this.#flights.get(key) === joined) {
+        this.#flights.delete(key);
         joined.controller.abort(new DOMException('the last waiter left', 'AbortError'));
       }
     }

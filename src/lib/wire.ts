@@ -90,8 +90,9 @@ export class WireReader {
   }
 
   text(maxLength: number): string {
+    const bytes = this.bytes(maxLength);
     try {
-      return new TextDecoder('utf-8', { fatal: true }).decode(this.bytes(maxLength));
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
     } catch (cause) {
       throw new WireError('WIRE_INVALID', 'text is not UTF-8', { cause });
     }

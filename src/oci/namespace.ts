@@ -37,11 +37,12 @@ export function parseNamespace(text: string): Namespace {
 }
 
 /**
- * Tells whether the first component of a written reference or path is a host and not a part of the name: it has a dot, a port,
- * an upper-case letter, or is `localhost`. It is docker's rule; `findNamespace` still has to accept it.
+ * Tells whether the first component of a written reference or path is a host and not a part of the name: it has a dot or a port,
+ * or is `localhost`. `findNamespace` still has to accept it. Docker also takes an upper-case letter for a host; here that is an
+ * error, because the folded name could not be told from a path component when it is read again.
  */
 export function looksLikeNamespace(component: string): boolean {
-  return component === 'localhost' || /[.:A-Z]/.test(component);
+  return component === 'localhost' || /[.:]/.test(component);
 }
 
 function isHost(host: string): boolean {
