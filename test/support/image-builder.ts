@@ -22,9 +22,18 @@ export type ImageFlavour = 'oci' | 'docker';
 
 export interface LayerOptions {
   /** Size of the one file inside; its bytes are random, so the compressed layer is about as big. 'empty' = a tar without entries. */
-  readonly content: number | 'empty';
+  readonly content: number | 'empty' | readonly LayerFile[];
   /** Absent = gzip. */
   readonly compression?: 'gzip' | 'zstd' | 'none';
+}
+
+/** A file of a layer whose content matters, such as a program to run. */
+export interface LayerFile {
+  readonly name: string;
+  readonly mode: number;
+  /** Absent = a symbolic link to `linkTo`. */
+  readonly bytes?: Buffer;
+  readonly linkTo?: string;
 }
 
 export interface BuiltImage extends OriginImage {
@@ -188,11 +197,18 @@ export function randomBytes(seed: number, sizeBytes: number): Buffer {
   return bytes;
 }
 
-async function buildTar(content: number | 'empty', seed: number, index: number): Promise<Buffer> {
+async function buildTar(content: LayerOptions['content'], seed: number, index: number): Promise<Buffer> {
   const tar = pack();
-  if (content !== 'empty') {
-    const entry = { name: `layer-${index}`, mode: 0o755, mtime: new Date(0), uid: 0, gid: 0 };
-    tar.entry(entry, randomBytes(seed, content));
+  const files =
+    content === 'empty'
+      ? []
+      : typeof content === 'number'
+        ? [{ name: `layer-${index}`, mode: 0o755, bytes: randomBytes(seed, content) }]
+        : content;
+  for (const file of files) {
+    const entry = { name: file.name, mode: file.mode, mtime: new Date(0), uid: 0, gid: 0 };
+    if (file.bytes !== undefined) tar.entry(entry, file.bytes);
+    else tar.entry({ ...entry, type: 'symlink', linkname: file.linkTo ?? '' });
   }
   tar.finalize();
   const chunks: Uint8Array[] = [];

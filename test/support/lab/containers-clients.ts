@@ -83,7 +83,7 @@ export async function startPodmanLikeClient(name: 'podman' | 'buildah', options:
     },
   };
   if (name === 'buildah') return client;
-  const isolation = ['--cgroups=disabled', '--network=none', '--security-opt', 'seccomp=unconfined'];
+  const isolation = ['--cgroups=disabled', '--network=none', '--ulimit', 'host'];
   return { ...client, run: (image, command) => call(['run', '--rm', ...isolation, nameOf(image), ...command]) };
 }
 
