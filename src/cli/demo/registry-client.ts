@@ -4,9 +4,8 @@ import { Semaphore } from '../../lib/semaphore.ts';
 import { CliError } from '../errors.ts';
 
 export interface VerifiedPull {
-  readonly manifests: number;
-  readonly blobs: number;
-  readonly bytes: number;
+  /** Config first, then layers, as the manifest lists them. */
+  readonly blobList: readonly { readonly digest: string; readonly sizeBytes: number }[];
   readonly durationMs: number;
 }
 
@@ -95,9 +94,7 @@ export async function pullAsClient(options: ClientPullOptions, signal: AbortSign
       }),
     );
     return {
-      manifests: 2,
-      blobs: blobs.length,
-      bytes: blobs.reduce((sum, blob) => sum + blob.size, 0),
+      blobList: blobs.map(({ digest, size }) => ({ digest, sizeBytes: size })),
       durationMs: performance.now() - startedAt,
     };
   } finally {
