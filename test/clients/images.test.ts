@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DockerRegistry, startDockerRegistry } from '../support/docker-registry.ts';
 import type { BuiltImage } from '../support/image-builder.ts';
 import { imageKinds } from '../support/image-kinds.ts';
-import { findLabObstacle, type LabClient } from '../support/lab/client.ts';
+import { type ClientName, findLabObstacle, type LabClient } from '../support/lab/client.ts';
 import { clientNames, startClient } from '../support/lab.ts';
 import { pushImage } from '../support/push.ts';
 import { type ShoalNode, startNodes } from '../support/shoal-node.ts';
@@ -27,6 +27,15 @@ describe.skipIf(findLabObstacle('origin', seeder) !== undefined)('every client p
     return { ...node.registry, pathPrefix: '/docker.io' };
   };
 
+  const clients = new Map<ClientName, LabClient>();
+  const clientOf = async (name: ClientName): Promise<LabClient> => {
+    const running = clients.get(name);
+    if (running !== undefined) return running;
+    const started = await startClient(name, { directory: join(directory, name), mirror: mirrorOf(nodes[1]) });
+    clients.set(name, started);
+    return started;
+  };
+
   beforeAll(async () => {
     origin = await startDockerRegistry(join(directory, 'origin'));
     for (const [index, kind] of imageKinds.entries()) {
@@ -38,6 +47,7 @@ describe.skipIf(findLabObstacle('origin', seeder) !== undefined)('every client p
   });
 
   afterAll(async () => {
+    for (const client of clients.values()) await client[Symbol.asyncDispose]();
     await Promise.all(nodes.map((node) => node.stop()));
     await origin?.stop();
     rmSync(directory, { recursive: true, force: true });
@@ -58,19 +68,17 @@ describe.skipIf(findLabObstacle('origin', seeder) !== undefined)('every client p
   });
 
   describe('with the origin stopped', () => {
-    beforeAll(() => origin.stop());
+    test('the origin is gone', async () => {
+      await origin.stop();
+      await expect(fetch(origin.url)).rejects.toThrow();
+    });
 
     for (const name of clientNames) {
       describe.skipIf(findLabObstacle(name) !== undefined)(name, () => {
-        let client: LabClient;
-        beforeAll(async () => {
-          client = await startClient(name, { directory: join(directory, name), mirror: mirrorOf(nodes[1]) });
-        });
-        afterAll(() => client?.[Symbol.asyncDispose]());
-
         for (const kind of imageKinds.filter(({ clients }) => clients.includes(name))) {
           const isArtifact = kind.isArtifact === true;
           test(`pulls ${kind.name} by tag through node 1 and by digest through node 2`, async () => {
+            const client = await clientOf(name);
             await client.useMirror(mirrorOf(nodes[1]));
             const tagged = `library/${kind.name}:v1`;
             const byTag = await client.pull(tagged, { isArtifact });
