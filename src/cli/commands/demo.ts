@@ -47,6 +47,7 @@ function readNodes(text: string): number {
 function readSize(text: string): number {
   const bytes = findSizeBytes(text);
   // Below this the smallest layers would be empty.
-  if (bytes === undefined || bytes < 2 ** 20) throw new InvalidArgumentError('expected a size of 1MiB or more, such as 200MiB.');
+  if (bytes === undefined || bytes < 2 ** 20)
+    throw new InvalidArgumentError('expected a size of 1MiB or more, such as 200MiB.');
   return bytes;
 }

@@ -32,7 +32,10 @@ export async function startDemoFleet(options: DemoFleetOptions, signal: AbortSig
   const start = async (at: number, bootstrap: readonly string[]): Promise<DemoNode> => {
     const name = `node-${at + 1}`;
     return unwinding.use(
-      await startDemoNode({ name, directory: join(directory, name), secret, bootstrap, origin: options.origin }, signal),
+      await startDemoNode(
+        { name, directory: join(directory, name), secret, bootstrap, origin: options.origin },
+        signal,
+      ),
     );
   };
   const first = await start(0, []);

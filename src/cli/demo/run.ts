@@ -35,10 +35,13 @@ export async function runDemo(options: DemoOptions, io: CommandIo): Promise<void
   const generated = generateImage({ sizeBytes: options.sizeBytes, architectures, seed: imageSeed });
   await using origin = await startEmbeddedOrigin();
   origin.put(repository, [tag], generated.image);
-  say(`origin    ${origin.url}, image ${repository}:${tag}, ${architectures.length} architectures of ${bytesText(options.sizeBytes)}`);
+  say(
+    `origin    ${origin.url}, image ${repository}:${tag}, ${architectures.length} architectures of ${bytesText(options.sizeBytes)}`,
+  );
 
   await using fleet = await startDemoFleet({ size: options.nodes, origin }, signal);
-  for (const node of fleet.nodes) say(`${node.name.padEnd(9)} http://${node.registry}, ready after ${spanText(node.startMs)}`);
+  for (const node of fleet.nodes)
+    say(`${node.name.padEnd(9)} http://${node.registry}, ready after ${spanText(node.startMs)}`);
   say('');
 
   const report = await pullOnAll(options, io, fleet, origin.host, signal);

@@ -1,0 +1,56 @@
+import { findAdminAddress } from '../client/admin-address.ts';
+import { createAdminClient } from '../client/admin-client.ts';
+import type { PeersAnswer } from '../client/answers.ts';
+import { type CommandIo, startCommand } from '../command.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { formatTable } from '../output/table.ts';
+import { bytesText, rateText } from '../output/units.ts';
+
+/** `shoal peers` */
+export function createCommand(io: CommandIo) {
+  return startCommand(
+    'peers',
+    'Show the nodes of the fleet this node knows: bytes both ways, rates, bans with their evidence.',
+    {
+      examples: ['shoal peers', 'shoal peers --json'],
+      exits: [exitCodes.done, exitCodes.usage, exitCodes.unreachable, exitCodes.failed],
+    },
+  )
+    .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
+    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .action(async (options) => {
+      const client = createAdminClient(await findAdminAddress(options, io));
+      const answer = await client.get<PeersAnswer>('/api/v1/peers', io.interrupted());
+      if (options.json === true) {
+        io.stdout.write(`${JSON.stringify(answer)}\n`);
+        return;
+      }
+      if (answer.peers.length === 0) {
+        io.stdout.write('no peers; set fleet.bootstrap or fleet.mdns, and the same fleet secret on every node\n');
+        return;
+      }
+      const rows = answer.peers.map((peer) => [
+        peer.peer,
+        peer.ban === undefined ? (peer.isConnected ? 'connected' : 'away') : 'banned',
+        peer.zone ?? '-',
+        bytesText(peer.receivedBytes ?? 0),
+        bytesText(peer.sentBytes ?? 0),
+        rateText(peer.rateBytesPerSecond ?? 0),
+        peer.addresses?.[0] ?? '-',
+      ]);
+      io.stdout.write(`${formatTable(columns, rows, io.stdout.isTTY === true)}\n`);
+      for (const { peer, ban } of answer.peers) {
+        if (ban !== undefined) io.stdout.write(`\n${peer} is banned: ${ban.reason}\n  evidence: ${ban.evidence}\n`);
+      }
+    });
+}
+
+const columns = [
+  { title: 'PEER' },
+  { title: 'STATE' },
+  { title: 'ZONE' },
+  { title: 'RECEIVED', align: 'right' },
+  { title: 'SENT', align: 'right' },
+  { title: 'RATE', align: 'right' },
+  { title: 'ADDRESS' },
+] as const;

@@ -1,0 +1,130 @@
+import { isAbort } from '../../lib/errors.ts';
+import type { Transfer } from '../../swarm/swarm.ts';
+import { findAdminAddress } from '../client/admin-address.ts';
+import { createAdminClient, refusalOf } from '../client/admin-client.ts';
+import type { PullLine } from '../client/answers.ts';
+import { type CommandIo, startCommand } from '../command.ts';
+import { CliError } from '../errors.ts';
+import { exitCodes } from '../exit-codes.ts';
+import { explainTransfer } from '../output/explain.ts';
+import { Progress, type ProgressRow } from '../output/progress.ts';
+import { bytesText, rateText, shortDigest, spanText } from '../output/units.ts';
+
+/** `shoal pull` */
+export function createCommand(io: CommandIo) {
+  return startCommand('pull', 'Pull an image into the store of this node, from peers where they have it.', {
+    examples: [
+      'shoal pull alpine:3.20',
+      'shoal pull ghcr.io/owner/app@sha256:… --platform linux/arm64',
+      'shoal pull registry.lan:5000/app --explain',
+    ],
+    exits: [exitCodes.done, exitCodes.usage, exitCodes.unreachable, exitCodes.failed, exitCodes.interrupted],
+  })
+    .argument('<image>', 'as docker writes it: [host/]name[:tag][@digest]')
+    .option('--platform <os/arch[/variant]>', 'platform of a multi-arch image, or "all" (default: that of the node)')
+    .option('--explain', 'show per layer where the bytes came from and where the time went')
+    .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
+    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .action(async (image, options) => {
+      const client = createAdminClient(await findAdminAddress(options, io));
+      const request = { reference: image, ...(options.platform === undefined ? {} : { platform: options.platform }) };
+      const signal = io.interrupted();
+      const lines = client.stream<PullLine>('POST', '/api/v1/pull', request, signal);
+      if (options.json === true) {
+        for await (const line of lines) {
+          io.stdout.write(`${JSON.stringify(line)}\n`);
+          if (line.kind === 'failed') throw refusalOf(line.error);
+        }
+        return;
+      }
+      await showPull(image, lines, options.explain === true, io);
+    });
+}
+
+async function showPull(
+  image: string,
+  lines: AsyncIterable<PullLine>,
+  explains: boolean,
+  io: CommandIo,
+): Promise<void> {
+  const view = new PullView(io);
+  try {
+    for await (const line of lines) {
+      switch (line.kind) {
+        case 'resolved':
+          io.stdout.write(
+            `${image}  ${line.digest}${line.isStale ? '  (stale: the origin could not be asked)' : ''}\n`,
+          );
+          break;
+        case 'layers':
+          view.setLayers(line.layers);
+          break;
+        case 'transfer':
+          view.setTransfer(line.transfer);
+          break;
+        case 'failed':
+          throw refusalOf(line.error);
+        case 'done':
+          view.finish();
+          for (const transfer of explains ? view.transfers() : []) io.stdout.write(`${explainTransfer(transfer)}\n`);
+          io.stdout.write(
+            `done: ${bytesText(line.totalBytes)} in ${spanText(line.durationMs)}` +
+              ` (${rateText((line.totalBytes * 1000) / Math.max(1, line.durationMs))});` +
+              ` origin ${bytesText(line.bytes.origin)}, peers ${bytesText(line.bytes.peer)}, local ${bytesText(line.bytes.local)}\n`,
+          );
+          return;
+      }
+    }
+  } catch (error) {
+    if (!isAbort(error)) view.finish();
+    throw error;
+  }
+  throw new CliError('CLI_BAD_ANSWER', 'the daemon ended the pull without saying how it went');
+}
+
+/** Keeps what is known of each layer and draws it. */
+class PullView {
+  readonly #rows = new Map<string, ProgressRow>();
+  readonly #transfers = new Map<string, Transfer>();
+  readonly #progress: Progress;
+
+  constructor(io: CommandIo) {
+    this.#progress = new Progress({
+      stream: io.stdout,
+      isTty: io.stdout.isTTY === true,
+      nowMs: () => performance.now(),
+    });
+  }
+
+  setLayers(layers: Extract<PullLine, { kind: 'layers' }>['layers']): void {
+    for (const { digest, sizeBytes, isLocal } of layers) {
+      if (this.#rows.has(digest)) continue;
+      this.#rows.set(digest, {
+        label: shortDigest(digest),
+        totalBytes: sizeBytes,
+        bytes: { origin: 0, peer: 0, local: isLocal ? sizeBytes : 0 },
+        state: isLocal ? 'complete' : 'waiting',
+      });
+    }
+    this.#progress.update([...this.#rows.values()]);
+  }
+
+  setTransfer(transfer: Transfer): void {
+    this.#transfers.set(transfer.digest, transfer);
+    this.#rows.set(transfer.digest, {
+      label: shortDigest(transfer.digest),
+      totalBytes: transfer.sizeBytes,
+      bytes: transfer.bytes,
+      state: transfer.state,
+    });
+    this.#progress.update([...this.#rows.values()]);
+  }
+
+  transfers(): readonly Transfer[] {
+    return [...this.#transfers.values()];
+  }
+
+  finish(): void {
+    this.#progress.finish();
+  }
+}
