@@ -18,7 +18,9 @@ for (const [name, nodes, layers, rate] of cases) {
     nodes,
     layers: layers.map((size) => size * MiB),
     rateBytesPerSecond: rate * MiB,
-    uploadSlots: override['uploadSlots'] ?? 4,
+    uploadSlots: override['uploadSlots'] ?? 8,
+    maxWaiting: override['maxWaiting'] ?? 2,
+    busyMs: override['busyMs'] ?? 50,
     seed: override['seed'] ?? 1,
     latencyMs: override['latencyMs'] ?? 2,
     schedule: {

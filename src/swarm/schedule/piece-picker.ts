@@ -1,0 +1,181 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import { pieceRange } from '../../content/piece-plan.ts';
+import type { Random } from '../../lib/clock.ts';
+import type { ScheduleOptions } from './options.ts';
+import { type DownloadState, flightsOf, type PeerState } from './state.ts';
+
+/**
+ * Which pieces to ask which peer for. First what a waiting client needs next, in order; then the rarest, ties at random (Legout et al.,
+ * IMC 2006: without random ties, nodes that start together all want the same piece). The supplier is the holder that is expected
+ * to be done first. Pure but for the injected randomness. O(missing pieces + picks * suppliers).
+ */
+export interface PiecePick {
+  readonly download: DownloadState;
+  readonly peer: PeerId;
+  readonly first: number;
+  readonly count: number;
+}
+
+interface Candidate {
+  readonly download: DownloadState;
+  readonly piece: number;
+  /** Distance from a reader, or `notUrgent`. */
+  readonly urgency: number;
+  readonly rarity: number;
+  readonly tie: number;
+}
+
+const notUrgent = Number.MAX_SAFE_INTEGER;
+
+export function pickPieces(
+  downloads: readonly DownloadState[],
+  peers: ReadonlyMap<PeerId, PeerState>,
+  budget: { requests: number; bytes: number },
+  nowMs: number,
+  random: Random,
+  options: ScheduleOptions,
+): PiecePick[] {
+  if (budget.requests <= 0 || budget.bytes <= 0) return [];
+  const candidates = listCandidates(downloads, random, options);
+  candidates.sort((a, b) => a.urgency - b.urgency || a.rarity - b.rarity || a.tie - b.tie);
+  const load = new Map<PeerId, { requests: number; bytes: number }>();
+  let suppliers = 0;
+  for (const state of peers.values()) {
+    load.set(state.peer, { requests: state.requests.size, bytes: state.inFlightBytes });
+    if (state.requests.size > 0) suppliers += 1;
+  }
+  const meanRate = meanRateOf(peers);
+  const picks: PiecePick[] = [];
+  const taken = new Set<string>();
+  let { requests, bytes } = budget;
+  for (const { download, piece } of candidates) {
+    if (requests <= 0 || bytes <= 0) break;
+    const key = `${download.digest}/${piece}`;
+    if (taken.has(key)) continue;
+    const supplier = chooseSupplier(download, piece, peers, load, suppliers, meanRate, nowMs, random, options);
+    if (supplier === undefined) continue;
+    const own = load.get(supplier.peer) ?? { requests: 0, bytes: 0 };
+    const count = runLength(download, piece, supplier, bytes, taken, meanRate);
+    let runBytes = 0;
+    for (let at = piece; at < piece + count; at += 1) {
+      taken.add(`${download.digest}/${at}`);
+      const range = pieceRange(download.plan, at);
+      runBytes += range.end - range.start;
+    }
+    if (own.requests === 0) suppliers += 1;
+    load.set(supplier.peer, { requests: own.requests + 1, bytes: own.bytes + runBytes });
+    picks.push({ download, peer: supplier.peer, first: piece, count });
+    requests -= 1;
+    bytes -= runBytes;
+  }
+  return picks;
+}
+
+/** Tells whether a peer may be asked now. */
+export function isUsable(state: PeerState | undefined, nowMs: number): state is PeerState {
+  return state !== undefined && !state.isBanned && state.busyUntilMs <= nowMs;
+}
+
+function listCandidates(downloads: readonly DownloadState[], random: Random, options: ScheduleOptions): Candidate[] {
+  const candidates: Candidate[] = [];
+  for (const download of downloads) {
+    for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
+      const rarity = download.availability[piece] ?? 0;
+      if (rarity === 0 || download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
+      candidates.push({
+        download,
+        piece,
+        urgency: urgencyOf(download, piece, options.readerWindowPieces),
+        rarity,
+        tie: random.next(),
+      });
+    }
+  }
+  return candidates;
+}
+
+function urgencyOf(download: DownloadState, piece: number, window: number): number {
+  let nearest = notUrgent;
+  for (const at of download.readers.values()) {
+    const distance = piece - at;
+    if (distance >= 0 && distance < window && distance < nearest) nearest = distance;
+  }
+  return nearest;
+}
+
+function chooseSupplier(
+  download: DownloadState,
+  piece: number,
+  peers: ReadonlyMap<PeerId, PeerState>,
+  load: ReadonlyMap<PeerId, { requests: number; bytes: number }>,
+  suppliers: number,
+  meanRate: number,
+  nowMs: number,
+  random: Random,
+  options: ScheduleOptions,
+): PeerState | undefined {
+  const range = pieceRange(download.plan, piece);
+  const refused = download.refused.get(piece);
+  let best: PeerState | undefined;
+  let bestWait = Number.POSITIVE_INFINITY;
+  for (const member of download.members.values()) {
+    if (!member.have.has(piece) || refused?.has(member.peer)) continue;
+    const state = peers.get(member.peer);
+    if (!isUsable(state, nowMs)) continue;
+    const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };
+    if (own.requests >= options.maxRequestsPerPeer) continue;
+    if (own.requests === 0 && suppliers >= options.maxSuppliers) continue;
+    // A little noise spreads the choice among equals and keeps exploring peers whose rate is only believed.
+    const rate = (state.rateBytesPerSecond ?? meanRate) * (state.isNear ? nearFactor : 1) * (0.75 + random.next() / 2);
+    const wait = (own.bytes + range.end - range.start) / rate;
+    if (wait < bestWait) {
+      bestWait = wait;
+      best = state;
+    }
+  }
+  return best;
+}
+
+// A near peer wins unless it is three times slower: same-zone traffic is usually free and short.
+const nearFactor = 3;
+
+/** Several pieces per request from a fast peer, one from a slow one: about 50 ms of transfer, at most 4 MiB. */
+function runLength(
+  download: DownloadState,
+  first: number,
+  supplier: PeerState,
+  budgetBytes: number,
+  taken: ReadonlySet<string>,
+  meanRate: number,
+): number {
+  const member = download.members.get(supplier.peer);
+  const target = Math.min(4 * 1024 * 1024, budgetBytes, (supplier.rateBytesPerSecond ?? meanRate) * 0.05);
+  let count = 1;
+  for (let piece = first + 1; piece < download.plan.pieceCount; piece += 1) {
+    const isWanted =
+      member?.have.has(piece) === true &&
+      !download.held.has(piece) &&
+      flightsOf(download, piece).size === 0 &&
+      !taken.has(`${download.digest}/${piece}`);
+    if (!isWanted || (count + 1) * download.plan.pieceBytes > target || count >= maxRunPieces) break;
+    count += 1;
+  }
+  return count;
+}
+
+// The bulk plane carries the signatures of a run in one header of bounded size.
+const maxRunPieces = 8;
+
+// Before anything is measured: a middling NIC, so that neither a slow nor a fast peer looks absurd.
+const presumedRate = 20 * 1024 * 1024;
+
+function meanRateOf(peers: ReadonlyMap<PeerId, PeerState>): number {
+  let sum = 0;
+  let count = 0;
+  for (const state of peers.values()) {
+    if (state.rateBytesPerSecond === undefined) continue;
+    sum += state.rateBytesPerSecond;
+    count += 1;
+  }
+  return count === 0 ? presumedRate : sum / count;
+}

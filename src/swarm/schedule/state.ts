@@ -1,0 +1,158 @@
+import { Bitfield } from '../../content/bitfield.ts';
+import type { PeerId } from '../../content/peer-id.ts';
+import { extentOf, extentPieceRange, type PiecePlan, planPieces } from '../../content/piece-plan.ts';
+import type { Digest } from '../../oci/digest.ts';
+
+/**
+ * What the scheduler knows. Changed only by `Scheduler`'s event methods, read by the decisions beside this file.
+ * A piece of a download is: missing -> in flight (from peers, the origin, or both) -> held. Held never goes back except by `distrust`.
+ */
+export interface MemberState {
+  readonly peer: PeerId;
+  readonly have: Bitfield;
+  /** Whether it is still fetching: only those take turns at the origin. */
+  isFetching: boolean;
+  canAskOrigin: boolean;
+  /** Until when its turns at the origin pass to the next in rank because it let one go by. */
+  passedOverUntilMs: number;
+}
+
+export interface ExtentState {
+  /** Pieces of the extent nobody alive holds. */
+  unheld: number;
+  /** When this extent first became due here, for ranked takeover. */
+  dueSinceMs: number | undefined;
+  claims: Map<PeerId, { sinceMs: number; progressMs: number; receivedBytes: number }>;
+}
+
+export interface DownloadState {
+  readonly digest: Digest;
+  readonly plan: PiecePlan;
+  /** Lower comes first: the order of the manifest that named it. */
+  readonly order: number;
+  readonly held: Bitfield;
+  readonly members: Map<PeerId, MemberState>;
+  /** Members (without this node) that hold each piece. */
+  readonly availability: Uint16Array;
+  /** Requests in flight for each piece. */
+  readonly flights: Map<number, Set<RequestState>>;
+  readonly extents: ExtentState[];
+  /** Pieces a client waits for, first needed first. */
+  readonly readers: Map<number, number>;
+  /** Which peers gave a wrong piece, not to be asked for it again. */
+  readonly refused: Map<number, Set<PeerId>>;
+  /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
+  originNotBeforeMs: number;
+  originFailures: number;
+  /** False when the origin said no for good (404, 401, 403) or the repository is unknown. */
+  canAskOrigin: boolean;
+  /** The origin ignores Range: one owner streams the whole blob. */
+  isOriginWhole: boolean;
+}
+
+export interface RequestState {
+  readonly id: number;
+  readonly digest: Digest;
+  /** Undefined = the origin. */
+  readonly peer: PeerId | undefined;
+  readonly first: number;
+  readonly count: number;
+  readonly startedMs: number;
+  progressMs: number;
+  receivedBytes: number;
+  isHedged: boolean;
+}
+
+export interface PeerState {
+  readonly peer: PeerId;
+  readonly requests: Set<RequestState>;
+  inFlightBytes: number;
+  /** Smoothed bytes per second of finished requests; undefined before the first. */
+  rateBytesPerSecond: number | undefined;
+  busyUntilMs: number;
+  failures: number;
+  isBanned: boolean;
+  isNear: boolean;
+}
+
+export function createDownloadState(input: {
+  digest: Digest;
+  sizeBytes: number;
+  order: number;
+  originNotBeforeMs: number;
+  canAskOrigin: boolean;
+  held: Iterable<number>;
+}): DownloadState {
+  const plan = planPieces(input.sizeBytes);
+  const held = new Bitfield(plan.pieceCount);
+  const extents: ExtentState[] = Array.from({ length: plan.extentCount }, (_, extent) => ({
+    unheld: extentSize(plan, extent),
+    dueSinceMs: undefined,
+    claims: new Map(),
+  }));
+  const download: DownloadState = {
+    digest: input.digest,
+    plan,
+    order: input.order,
+    held,
+    members: new Map(),
+    availability: new Uint16Array(plan.pieceCount),
+    flights: new Map(),
+    extents,
+    readers: new Map(),
+    refused: new Map(),
+    originNotBeforeMs: input.originNotBeforeMs,
+    originFailures: 0,
+    canAskOrigin: input.canAskOrigin,
+    isOriginWhole: false,
+  };
+  for (const piece of input.held) markHeld(download, piece);
+  return download;
+}
+
+function extentSize(plan: PiecePlan, extent: number): number {
+  const range = extentPieceRange(plan, extent);
+  return range.end - range.start;
+}
+
+export function markHeld(download: DownloadState, piece: number): boolean {
+  if (!download.held.add(piece)) return false;
+  if (download.availability[piece] === 0) changeUnheld(download, piece, -1);
+  return true;
+}
+
+export function unmarkHeld(download: DownloadState, piece: number): void {
+  if (!download.held.delete(piece)) return;
+  if (download.availability[piece] === 0) changeUnheld(download, piece, 1);
+}
+
+export function markMemberHas(download: DownloadState, member: MemberState, piece: number): boolean {
+  if (!member.have.add(piece)) return false;
+  const before = download.availability[piece] ?? 0;
+  download.availability[piece] = before + 1;
+  if (before === 0 && !download.held.has(piece)) changeUnheld(download, piece, -1);
+  return true;
+}
+
+export function dropMember(download: DownloadState, peer: PeerId): void {
+  const member = download.members.get(peer);
+  if (member === undefined) return;
+  download.members.delete(peer);
+  for (const piece of member.have) {
+    const left = (download.availability[piece] ?? 1) - 1;
+    download.availability[piece] = left;
+    if (left === 0 && !download.held.has(piece)) changeUnheld(download, piece, 1);
+  }
+  for (const extent of download.extents) extent.claims.delete(peer);
+}
+
+function changeUnheld(download: DownloadState, piece: number, by: number): void {
+  const extent = download.extents[extentOf(download.plan, piece)];
+  if (extent !== undefined) extent.unheld += by;
+}
+
+export function flightsOf(download: DownloadState, piece: number): ReadonlySet<RequestState> {
+  return download.flights.get(piece) ?? noFlights;
+}
+
+const noFlights: ReadonlySet<RequestState> = new Set();

@@ -1,0 +1,451 @@
+import { Bitfield } from '../../src/content/bitfield.ts';
+import type { PeerId } from '../../src/content/peer-id.ts';
+import { extentOf, pieceRange, planPieces } from '../../src/content/piece-plan.ts';
+import { type Clock, type Random, seededRandom } from '../../src/lib/clock.ts';
+import type { Digest } from '../../src/oci/digest.ts';
+import type { ScheduleOptions } from '../../src/swarm/schedule/options.ts';
+import { type Action, Scheduler } from '../../src/swarm/schedule/scheduler.ts';
+import type { RequestState } from '../../src/swarm/schedule/state.ts';
+import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
+
+/**
+ * A fleet under a virtual clock: the production scheduler and upload queue of every node, over links with fluid max-min fair
+ * sharing. CPU costs nothing here; everything that the swarm decides is real.
+ */
+export interface SimulationOptions {
+  readonly nodes: number;
+  readonly layers: readonly number[];
+  readonly rateBytesPerSecond: number;
+  readonly schedule: ScheduleOptions;
+  readonly uploadSlots: number;
+  readonly maxWaiting?: number;
+  readonly busyMs?: number;
+  readonly latencyMs?: number;
+  readonly seed?: number;
+  /** Seconds between the starts of nodes. */
+  readonly staggerMs?: number;
+  readonly parallelLayers?: number;
+  /** Nodes that hold everything from the start. */
+  readonly seeders?: number;
+  readonly originRate?: (nowMs: number) => number;
+  readonly events?: readonly { readonly atMs: number; readonly run: (simulation: SwarmSimulation) => void }[];
+  readonly limitMs?: number;
+}
+
+interface Flow {
+  readonly from: number;
+  readonly to: number;
+  readonly request: RequestState;
+  remaining: number;
+  piece: number;
+  pieceRemaining: number;
+  rate: number;
+  readonly done: () => void;
+}
+
+interface SimNode {
+  readonly index: number;
+  readonly peer: PeerId;
+  readonly scheduler: Scheduler;
+  readonly uploads: UploadQueue;
+  readonly running: Map<number, { flow?: Flow; ticket?: UploadTicket; cancelled: boolean }>;
+  readonly has: Map<Digest, Set<number>>;
+  finishedMs: number | undefined;
+  firstByteMs: number | undefined;
+  isDead: boolean;
+  isFrozen: boolean;
+}
+
+const ORIGIN = -1;
+
+export class SwarmSimulation {
+  readonly nodes: SimNode[] = [];
+  readonly options: SimulationOptions;
+  readonly originPieces = new Map<string, number>();
+  duplicatePeerPieces = 0;
+  originBytes = 0;
+  #nowMs = 0;
+  readonly #random: Random;
+  readonly #timers: { atMs: number; run: () => void; order: number }[] = [];
+  #order = 0;
+  #flows: Flow[] = [];
+  readonly #dirty = new Set<SimNode>();
+  readonly rates: number[];
+  originUp = true;
+
+  constructor(options: SimulationOptions) {
+    this.options = options;
+    this.#random = seededRandom(options.seed ?? 1);
+    this.rates = Array.from({ length: options.nodes }, () => options.rateBytesPerSecond);
+    const clock: Clock = {
+      nowMs: () => this.#nowMs,
+      wallMs: () => this.#nowMs,
+      schedule: (delayMs, callback) => {
+        let isOn = true;
+        this.after(delayMs, () => isOn && callback());
+        return () => {
+          isOn = false;
+        };
+      },
+    };
+    for (let index = 0; index < options.nodes; index += 1) {
+      const peer = `peer-${index}` as PeerId;
+      this.nodes.push({
+        index,
+        peer,
+        scheduler: new Scheduler({ self: peer, clock, random: seededRandom((options.seed ?? 1) * 1000 + index) }, options.schedule),
+        uploads: new UploadQueue({ slots: options.uploadSlots, maxWaiting: options.maxWaiting ?? 4 }),
+        running: new Map(),
+        has: new Map(),
+        finishedMs: undefined,
+        firstByteMs: undefined,
+        isDead: false,
+        isFrozen: false,
+      });
+    }
+    for (const event of options.events ?? []) this.after(event.atMs, () => event.run(this));
+  }
+
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
+  digests(): { digest: Digest; sizeBytes: number }[] {
+    return this.options.layers.map((sizeBytes, at) => ({ digest: `sha256:layer-${at}` as Digest, sizeBytes }));
+  }
+
+  after(delayMs: number, run: () => void): void {
+    this.#timers.push({ atMs: this.#nowMs + delayMs, run, order: this.#order++ });
+  }
+
+  /** Runs until every living node has everything, or the limit. */
+  run(): { seconds: number[]; originRatio: number; ttfb: number } {
+    const total = this.options.layers.reduce((sum, size) => sum + size, 0);
+    for (const node of this.nodes) {
+      if (node.index < (this.options.seeders ?? 0)) {
+        for (const { digest, sizeBytes } of this.digests()) {
+          const set = new Set<number>();
+          for (let piece = 0; piece < planPieces(sizeBytes).pieceCount; piece += 1) set.add(piece);
+          node.has.set(digest, set);
+        }
+        node.finishedMs = 0;
+        continue;
+      }
+      this.after((this.options.staggerMs ?? 0) * node.index + this.#random.next() * 5, () => this.#startNode(node));
+    }
+    const tick = () => {
+      for (const node of this.nodes) {
+        this.#dirty.add(node);
+        if (Math.round(this.#nowMs / 100) % 5 === 0) this.#claimProgress(node);
+      }
+      this.after(100, tick);
+    };
+    this.after(100, tick);
+    const limit = this.options.limitMs ?? 600_000;
+    while (this.nodes.some((node) => node.finishedMs === undefined && !node.isDead) && this.#nowMs < limit) this.#step();
+    return {
+      seconds: this.nodes.map((node) => (node.finishedMs ?? Number.NaN) / 1000),
+      originRatio: this.originBytes / total,
+      ttfb: Math.max(...this.nodes.map((node) => node.firstByteMs ?? 0)) / 1000,
+    };
+  }
+
+  kill(index: number): void {
+    const node = this.nodes[index];
+    if (node === undefined) return;
+    node.isDead = true;
+    for (const flow of [...this.#flows]) if (flow.from === index || flow.to === index) this.#endFlow(flow, flow.to !== index);
+    for (const other of this.nodes) {
+      if (other === node) continue;
+      this.#send(other, () => other.scheduler.peerGone(node.peer));
+    }
+  }
+
+  #startNode(node: SimNode): void {
+    for (const other of this.nodes) if (other !== node && !other.isDead) node.scheduler.peerSeen(other.peer, false);
+    for (const { digest, sizeBytes } of this.digests()) {
+      node.scheduler.addDownload({ digest, sizeBytes, originDelayMs: 60, canAskOrigin: true, held: [] });
+      node.has.set(digest, new Set());
+    }
+    for (const other of this.nodes) {
+      if (other === node || other.isDead) continue;
+      this.#send(other, () => this.#exchangeState(node, other));
+    }
+    this.#readers(node);
+    this.#dirty.add(node);
+  }
+
+  #exchangeState(node: SimNode, other: SimNode): void {
+    for (const { digest } of this.digests()) {
+      if (!other.has.has(digest)) continue;
+      other.scheduler.peerSeen(node.peer, false);
+      this.#tell(node, other, digest);
+      this.#send(node, () => this.#tell(other, node, digest));
+    }
+  }
+
+  #tell(from: SimNode, to: SimNode, digest: Digest): void {
+    const download = to.scheduler.downloads.get(digest);
+    if (download === undefined) return;
+    const has = from.has.get(digest) ?? new Set();
+    to.scheduler.memberState(digest, from.peer, {
+      pieces: undefined,
+      isFetching: false,
+      canAskOrigin: false,
+      ...(has.size === download.plan.pieceCount ? {} : { pieces: this.#bitfieldOf(download.held.size, has), isFetching: true, canAskOrigin: true }),
+    });
+    this.#dirty.add(to);
+  }
+
+  #bitfieldOf(size: number, has: Set<number>) {
+    const bitfield = new Bitfield(size);
+    for (const piece of has) bitfield.add(piece);
+    return bitfield;
+  }
+
+  #readers(node: SimNode): void {
+    // As docker reads: so many layers at once, each in order.
+    let open = 0;
+    for (const { digest } of this.digests()) {
+      const download = node.scheduler.downloads.get(digest);
+      if (download === undefined || download.held.isFull) continue;
+      if (open >= (this.options.parallelLayers ?? 3)) break;
+      open += 1;
+      node.scheduler.readerAt(digest, 1, download.held.runFrom(0));
+    }
+  }
+
+  #claimProgress(node: SimNode): void {
+    if (node.isDead || node.isFrozen) return;
+    for (const request of node.scheduler.requests.values()) {
+      if (request.peer !== undefined || request.receivedBytes === 0) continue;
+      const download = node.scheduler.downloads.get(request.digest);
+      if (download === undefined) continue;
+      const extent = extentOf(download.plan, request.first);
+      const { digest, receivedBytes } = request;
+      for (const other of this.nodes) {
+        if (other !== node && !other.isDead) this.#send(other, () => other.scheduler.memberClaims(digest, node.peer, extent, receivedBytes));
+      }
+    }
+  }
+
+  #send(to: SimNode, run: () => void): void {
+    this.after(this.options.latencyMs ?? 2, () => {
+      if (to.isDead) return;
+      run();
+      this.#dirty.add(to);
+    });
+  }
+
+  #step(): void {
+    for (const node of this.#dirty) if (!node.isDead && !node.isFrozen) this.#act(node);
+    this.#dirty.clear();
+    this.#share();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const timer of this.#timers) nextMs = Math.min(nextMs, timer.atMs);
+    for (const flow of this.#flows) {
+      if (flow.rate > 0) nextMs = Math.min(nextMs, this.#nowMs + (flow.pieceRemaining / flow.rate) * 1000);
+    }
+    const passedMs = nextMs - this.#nowMs;
+    this.#nowMs = nextMs;
+    const arrived: Flow[] = [];
+    for (const flow of this.#flows) {
+      const bytes = (flow.rate * passedMs) / 1000;
+      flow.remaining -= bytes;
+      flow.pieceRemaining -= bytes;
+      if (flow.from === ORIGIN) this.originBytes += bytes;
+      if (flow.pieceRemaining < 0.5) arrived.push(flow);
+    }
+    for (const flow of arrived) this.#pieceArrived(flow);
+    const due = this.#timers.filter((timer) => timer.atMs <= this.#nowMs + 1e-9).sort((a, b) => a.atMs - b.atMs || a.order - b.order);
+    for (const timer of due) this.#timers.splice(this.#timers.indexOf(timer), 1);
+    for (const timer of due) timer.run();
+  }
+
+  #act(node: SimNode): void {
+    for (const flow of this.#flows) {
+      if (flow.to === node.index && flow.rate > 0) {
+        node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
+      }
+    }
+    for (const action of node.scheduler.decide()) this.#do(node, action);
+  }
+
+  #do(node: SimNode, action: Action): void {
+    if (action.kind === 'cancel') {
+      const running = node.running.get(action.requestId);
+      if (running === undefined) return;
+      running.cancelled = true;
+      const supplier = this.nodes.find((other) => other.running === node.running ? false : other.peer === node.scheduler.requests.get(action.requestId)?.peer);
+      if (running.ticket !== undefined) supplier?.uploads.leave(running.ticket);
+      if (running.flow !== undefined) this.#endFlow(running.flow, false);
+      node.running.delete(action.requestId);
+      node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
+      return;
+    }
+    const { request } = action;
+    const download = node.scheduler.downloads.get(request.digest);
+    if (download === undefined) return;
+    if (action.kind === 'fetchExtent') {
+      for (const other of this.nodes) {
+        if (other !== node && !other.isDead) {
+          this.#send(other, () => other.scheduler.memberClaims(request.digest, node.peer, action.extent, 0));
+        }
+      }
+      const running = { cancelled: false };
+      node.running.set(request.id, running);
+      this.after(this.options.latencyMs ?? 2, () => {
+        if (running.cancelled || node.isDead) return;
+        if (!this.originUp) {
+          node.running.delete(request.id);
+          node.scheduler.requestEnded(request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });
+          return;
+        }
+        this.#startFlow(node, ORIGIN, request, () => {});
+      });
+      return;
+    }
+    const supplier = this.nodes.find((other) => other.peer === request.peer);
+    if (supplier === undefined) return;
+    const running: { flow?: Flow; ticket?: UploadTicket; cancelled: boolean } = { cancelled: false };
+    node.running.set(request.id, running);
+    this.after(this.options.latencyMs ?? 2, () => {
+      if (running.cancelled) return;
+      if (supplier.isDead) {
+        node.running.delete(request.id);
+        node.scheduler.requestEnded(request.id, { kind: 'failed' });
+        return;
+      }
+      const ticket: UploadTicket = {
+        peer: node.peer,
+        pieceKey: `${request.digest}/${request.first}`,
+        grant: () => {
+          if (running.cancelled || node.isDead) {
+            this.after(0, () => supplier.uploads.release(ticket));
+            return;
+          }
+          this.#startFlow(node, supplier.index, request, () => supplier.uploads.release(ticket));
+        },
+      };
+      running.ticket = ticket;
+      if (!supplier.uploads.enter(ticket)) {
+        node.running.delete(request.id);
+        node.scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: this.options.busyMs ?? 200 });
+      }
+    });
+  }
+
+  #startFlow(node: SimNode, from: number, request: RequestState, done: () => void): void {
+    const download = node.scheduler.downloads.get(request.digest);
+    if (download === undefined) return done();
+    const start = pieceRange(download.plan, request.first).start;
+    const end = pieceRange(download.plan, request.first + request.count - 1).end;
+    const range = pieceRange(download.plan, request.first);
+    const flow: Flow = {
+      from,
+      to: node.index,
+      request,
+      remaining: end - start,
+      piece: request.first,
+      pieceRemaining: range.end - range.start,
+      rate: 0,
+      done,
+    };
+    const running = node.running.get(request.id);
+    if (running !== undefined) running.flow = flow;
+    this.#flows.push(flow);
+  }
+
+  #pieceArrived(flow: Flow): void {
+    if (!this.#flows.includes(flow)) return;
+    const node = this.nodes[flow.to];
+    if (node === undefined) return;
+    const { digest } = flow.request;
+    const download = node.scheduler.downloads.get(digest);
+    if (download === undefined) return;
+    const piece = flow.piece;
+    if (flow.from === ORIGIN) {
+      const key = `${digest}/${piece}`;
+      this.originPieces.set(key, (this.originPieces.get(key) ?? 0) + 1);
+    }
+    flow.piece += 1;
+    const isLast = flow.piece >= flow.request.first + flow.request.count;
+    if (!isLast) {
+      const range = pieceRange(download.plan, flow.piece);
+      flow.pieceRemaining = range.end - range.start;
+    }
+    node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
+    const isNew = node.scheduler.pieceStored(digest, piece);
+    if (!isNew) this.duplicatePeerPieces += 1;
+    if (isLast) {
+      this.#endFlow(flow, false);
+      node.running.delete(flow.request.id);
+      const bytes = pieceRange(download.plan, flow.request.first + flow.request.count - 1).end - pieceRange(download.plan, flow.request.first).start;
+      node.scheduler.requestEnded(flow.request.id, { kind: 'done', bytes });
+    }
+    if (isNew) {
+      node.has.get(digest)?.add(piece);
+      if (piece === 0) node.firstByteMs ??= this.#nowMs;
+      for (const other of this.nodes) {
+        if (other !== node && !other.isDead) this.#send(other, () => other.scheduler.memberHas(digest, node.peer, [piece]));
+      }
+      this.#readers(node);
+      if ([...node.scheduler.downloads.values()].every((state) => state.held.isFull)) node.finishedMs ??= this.#nowMs;
+    }
+    this.#dirty.add(node);
+  }
+
+  #endFlow(flow: Flow, isFailure: boolean): void {
+    this.#flows = this.#flows.filter((other) => other !== flow);
+    flow.done();
+    if (!isFailure) return;
+    const node = this.nodes[flow.to];
+    node?.running.delete(flow.request.id);
+    node?.scheduler.requestEnded(flow.request.id, { kind: 'failed' });
+  }
+
+  /** Max-min fair rates by progressive filling over every node's up and down link and the origin's up link. */
+  #share(): void {
+    const capacity = new Map<string, number>();
+    const users = new Map<string, Set<Flow>>();
+    const linksOf = new Map<Flow, string[]>();
+    for (const flow of this.#flows) {
+      flow.rate = 0;
+      const isFrozen = this.nodes[flow.to]?.isFrozen || this.nodes[flow.from]?.isFrozen;
+      const isDown = flow.from === ORIGIN && !this.originUp;
+      if (isFrozen || isDown) continue;
+      const links = [flow.from === ORIGIN ? 'origin' : `up${flow.from}`, `down${flow.to}`];
+      linksOf.set(flow, links);
+      for (const link of links) {
+        if (!capacity.has(link)) {
+          const rate = link === 'origin' ? (this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond) : (this.rates[Number(link.replace(/\D+/, ''))] ?? 0);
+          capacity.set(link, rate);
+          users.set(link, new Set());
+        }
+        users.get(link)?.add(flow);
+      }
+    }
+    while (users.size > 0) {
+      let tightest: string | undefined;
+      let share = Number.POSITIVE_INFINITY;
+      for (const [link, flows] of users) {
+        const each = (capacity.get(link) ?? 0) / flows.size;
+        if (each < share) {
+          share = each;
+          tightest = link;
+        }
+      }
+      if (tightest === undefined) break;
+      for (const flow of [...(users.get(tightest) ?? [])]) {
+        flow.rate = share;
+        for (const link of linksOf.get(flow) ?? []) {
+          capacity.set(link, Math.max(0, (capacity.get(link) ?? 0) - share));
+          users.get(link)?.delete(flow);
+          if (users.get(link)?.size === 0) users.delete(link);
+        }
+      }
+      users.delete(tightest);
+    }
+  }
+}
+
