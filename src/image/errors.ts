@@ -5,6 +5,8 @@ export type ImageErrorCode =
   | 'IMAGE_MANIFEST_UNKNOWN'
   /** Nobody knows the blob. {repository, digest} */
   | 'IMAGE_BLOB_UNKNOWN'
+  /** Nobody knows the repository. {repository} */
+  | 'IMAGE_REPOSITORY_UNKNOWN'
   /** The origin refuses and nothing is here. {namespace, cause} */
   | 'IMAGE_UNAUTHORIZED'
   | 'IMAGE_DENIED'

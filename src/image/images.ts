@@ -1,4 +1,4 @@
-import type { Platform } from '../oci/descriptor.ts';
+import type { Descriptor, Platform } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { ManifestRecord } from '../store/metadata-store.ts';
@@ -12,10 +12,15 @@ export interface Images {
   /** Finds what a tag points at: fresh from the store, else confirmed with the origin, else stale. */
   resolveTag(repository: Repository, tag: string, signal: AbortSignal): Promise<ResolvedTag>;
   openManifest(repository: Repository, digest: Digest, signal: AbortSignal): Promise<OpenedManifest>;
+  /** Like `openManifest`, without the bytes and without starting the fetch of the children. */
   statManifest(repository: Repository, digest: Digest, signal: AbortSignal): Promise<ManifestRecord>;
   statBlob(repository: Repository, digest: Digest, signal: AbortSignal): Promise<{ sizeBytes: number }>;
   openBlob(repository: Repository, digest: Digest, signal: AbortSignal): Promise<OpenedBlob>;
   listTags(repository: Repository, page: { limit?: number; last?: string }, signal: AbortSignal): Promise<TagPage>;
+  /** Lists the repositories of which something is held here, in order. */
+  listRepositories(page: { limit: number; last?: Repository }): Promise<RepositoryPage>;
+  /** Lists the manifests held here that are about a digest. */
+  listReferrers(repository: Repository, subject: Digest): Promise<readonly Descriptor[]>;
   /** Pulls an image into the store, reporting as it goes. */
   pull(request: PullRequest, signal: AbortSignal): AsyncIterable<PullProgress>;
   listImages(): Promise<readonly ImageSummary[]>;
@@ -48,6 +53,11 @@ export interface RangeReader {
 
 export interface TagPage {
   readonly tags: readonly string[];
+  readonly hasMore: boolean;
+}
+
+export interface RepositoryPage {
+  readonly repositories: readonly Repository[];
   readonly hasMore: boolean;
 }
 

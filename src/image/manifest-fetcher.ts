@@ -1,0 +1,149 @@
+import type { PeerId } from '../content/peer-id.ts';
+import type { Provider } from '../discovery/directory.ts';
+import { delay } from '../lib/clock.ts';
+import { startDeadline } from '../lib/deadline.ts';
+import { toError } from '../lib/errors.ts';
+import { raceAbort } from '../lib/race-abort.ts';
+import type { TaskGroup } from '../lib/task-group.ts';
+import type { Digest } from '../oci/digest.ts';
+import { type ParsedManifest, parseManifest } from '../oci/manifest.ts';
+import type { Repository } from '../oci/repository.ts';
+import type { ImagesDeps } from './deps.ts';
+import { ImageError } from './errors.ts';
+import type { ImagesOptions } from './options.ts';
+import { askWithin } from './tag-resolver.ts';
+import { isTemporary, toImageError } from './translate-error.ts';
+
+export interface FetchedManifest {
+  readonly mediaType: string;
+  readonly bytes: Uint8Array;
+  readonly parsed: ParsedManifest;
+  readonly source: 'peer' | 'origin';
+}
+
+// The first to arrive at the tracker is the one that asks the origin; two more are reserves should it be gone.
+const earlierFetchersAsked = 3;
+
+/**
+ * Gets one manifest from outside, asking the origin as few times as the fleet allows:
+ * announce "fetching" -> somebody has it: take it from there; somebody was earlier: wait a little for that node;
+ * nobody, or it failed: the origin; the origin is down: whoever is connected.
+ * A node that itself waits for a peer answers "absent" at once, so that no two nodes wait for each other.
+ */
+export class ManifestFetcher {
+  readonly #deps: ImagesDeps;
+  readonly #options: ImagesOptions;
+  readonly #tasks: TaskGroup;
+  readonly #fromOrigin = new Map<Digest, Promise<FetchedManifest>>();
+
+  constructor(deps: ImagesDeps, options: ImagesOptions, tasks: TaskGroup) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#tasks = tasks;
+  }
+
+  /** Returns a manifest whose bytes and structure are checked. @throws ImageError */
+  async fetch(repository: Repository, digest: Digest): Promise<FetchedManifest> {
+    const { signal } = this.#tasks;
+    const providers = await this.#announce(digest, signal);
+    const complete = providers.filter(({ holding }) => holding === 'complete').map(({ peer }) => peer);
+    const earlier = providers.filter(({ holding }) => holding === 'fetching').map(({ peer }) => peer);
+    if (complete.length > 0) {
+      const found = await this.#askPeers(digest, complete, { waitMs: 0 }, signal);
+      if (found !== undefined) return found;
+    } else if (earlier.length > 0) {
+      const asked = earlier.slice(0, earlierFetchersAsked);
+      const found = await this.#askPeers(digest, asked, { waitMs: this.#options.fleetWaitMs }, signal);
+      if (found !== undefined) return found;
+    }
+    try {
+      return await this.#askOrigin(repository, digest, signal);
+    } catch (thrown) {
+      const error = toImageError(thrown, { kind: 'manifest', repository, reference: digest });
+      const mayPeersHelp =
+        isTemporary(error) || (error instanceof ImageError && error.code === 'IMAGE_NAMESPACE_REFUSED');
+      if (!mayPeersHelp) throw error;
+      const query = { waitMs: 0, includesConnected: true };
+      const found = await this.#askPeers(digest, [...complete, ...earlier], query, signal);
+      if (found === undefined) throw error;
+      return found;
+    }
+  }
+
+  /** Waits for a manifest this node is getting from the origin; undefined when it is not, or takes too long. */
+  async waitForOrigin(digest: Digest, waitMs: number, signal: AbortSignal): Promise<FetchedManifest | undefined> {
+    const fetching = this.#fromOrigin.get(digest);
+    if (fetching === undefined || waitMs <= 0) return undefined;
+    const answered = new AbortController();
+    const patience = delay(this.#deps.clock, waitMs, AbortSignal.any([signal, answered.signal])).catch(() => {});
+    try {
+      const found = fetching.catch(() => undefined);
+      return await raceAbort(Promise.race([found, patience.then(() => undefined)]), signal);
+    } finally {
+      answered.abort();
+    }
+  }
+
+  /** Tells the fleet that the manifest is here now. Does not wait. */
+  offer(digest: Digest): void {
+    this.#fromOrigin.delete(digest);
+    this.#tasks.run((signal) => this.#deps.directory.announce([{ digest, holding: 'complete' }], signal));
+  }
+
+  /** Takes the announcement back. Does not wait. */
+  giveUp(digest: Digest): void {
+    this.#fromOrigin.delete(digest);
+    this.#tasks.run((signal) => this.#deps.directory.withdraw([digest], signal));
+  }
+
+  /** Says what this node is about to do and learns who else does; the directory gets little time, as it only saves requests. */
+  async #announce(digest: Digest, signal: AbortSignal): Promise<readonly Provider[]> {
+    using deadline = startDeadline(this.#deps.clock, this.#options.directoryTimeoutMs, signal);
+    try {
+      const found = await raceAbort(
+        this.#deps.directory.announce([{ digest, holding: 'fetching' }], deadline.signal),
+        deadline.signal,
+      );
+      return [...(found.get(digest) ?? [])].sort((left, right) => left.rank - right.rank);
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#deps.logger.debug({ digest, error: toError(error).message }, 'directory did not answer in time');
+      return [];
+    }
+  }
+
+  async #askPeers(
+    digest: Digest,
+    providers: readonly PeerId[],
+    query: { waitMs: number; includesConnected?: boolean },
+    signal: AbortSignal,
+  ): Promise<FetchedManifest | undefined> {
+    const found = await this.#deps.tagHints.fetchManifest(digest, { providers, ...query }, signal);
+    const parsed = found === undefined ? undefined : findParsed(found.bytes, found.mediaType);
+    if (found === undefined || parsed === undefined) return undefined;
+    return { mediaType: parsed.mediaType, bytes: found.bytes, parsed, source: 'peer' };
+  }
+
+  async #askOrigin(repository: Repository, digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
+    const { origin, clock } = this.#deps;
+    const asking = askWithin(clock, this.#options.originTimeouts.manifestMs, signal, async (within) => {
+      const { mediaType, bytes } = await origin.fetchManifest(repository, digest, { signal: within });
+      const parsed = parseManifest(bytes, mediaType);
+      return { mediaType: parsed.mediaType, bytes, parsed, source: 'origin' } as const;
+    });
+    this.#fromOrigin.set(digest, asking);
+    return await asking;
+  }
+}
+
+/** The digest vouches for the bytes and not for the type a peer gives them: a wrong word of the peer must not spoil them. */
+function findParsed(bytes: Uint8Array, mediaType: string): ParsedManifest | undefined {
+  for (const contentType of [mediaType, undefined]) {
+    try {
+      return parseManifest(bytes, contentType);
+    } catch {
+      // Tried without the peer's word next, then given up.
+    }
+  }
+  return undefined;
+}

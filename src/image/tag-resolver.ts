@@ -1,0 +1,191 @@
+import { type Clock, delay } from '../lib/clock.ts';
+import { startDeadline } from '../lib/deadline.ts';
+import { isAbort } from '../lib/errors.ts';
+import { ExpiringCache } from '../lib/expiring-cache.ts';
+import { raceAbort } from '../lib/race-abort.ts';
+import type { TaskGroup } from '../lib/task-group.ts';
+import type { Repository } from '../oci/repository.ts';
+import type { OriginTag } from '../origin/origin.ts';
+import type { TagRecord } from '../store/metadata-store.ts';
+import type { ImagesDeps } from './deps.ts';
+import { ImageError } from './errors.ts';
+import type { ResolvedTag } from './images.ts';
+import type { ImageMetrics } from './metrics.ts';
+import type { ImagesOptions } from './options.ts';
+import { TagRumours } from './tag-rumours.ts';
+import { isTemporary, toImageError } from './translate-error.ts';
+
+type Outcome = { readonly tag: TagRecord } | { readonly error: Error };
+
+/**
+ * Decides what a tag points at:
+ * fresh record -> it; else ask the origin (one question at a time per tag, whoever asks) ->
+ *   answer: record and serve it; 401, 403, 404: say so, whatever is here; down, slow, limited: the newest of what this node and
+ *   the fleet remember, marked stale; nothing remembered: wait for the origin to the end of its time.
+ */
+export class TagResolver {
+  readonly #deps: ImagesDeps;
+  readonly #options: ImagesOptions;
+  readonly #metrics: ImageMetrics;
+  readonly #tasks: TaskGroup;
+  readonly #rumours: TagRumours;
+  readonly #questions = new Map<string, Promise<Outcome>>();
+  readonly #refused: ExpiringCache<string, Error>;
+  readonly #held: ExpiringCache<string, TagRecord>;
+  /** Namespaces whose tags are served stale; only allowed ones get here, so their number is bounded. */
+  readonly #silent = new Set<string>();
+
+  constructor(deps: ImagesDeps, options: ImagesOptions, metrics: ImageMetrics, tasks: TaskGroup) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#metrics = metrics;
+    this.#tasks = tasks;
+    this.#rumours = new TagRumours(deps, options, tasks);
+    this.#refused = new ExpiringCache(deps.clock, options.negativeEntries);
+    this.#held = new ExpiringCache(deps.clock, options.negativeEntries);
+  }
+
+  get rumours(): TagRumours {
+    return this.#rumours;
+  }
+
+  async resolve(repository: Repository, tag: string, signal: AbortSignal): Promise<ResolvedTag> {
+    const { metadata } = this.#deps.store;
+    const known = await metadata.findTag(repository, tag);
+    if (known !== undefined && this.#isFresh(known)) return this.#serve(known, 'fresh');
+    if (!this.#deps.origin.allows(repository.namespace)) return this.#serveUnasked(repository, tag, known);
+
+    const key = keyOf(repository, tag);
+    const refused = this.#refused.find(key);
+    if (refused !== undefined) return this.#refuse(refused);
+    const held = this.#held.find(key);
+    if (held !== undefined) return this.#serve(held, 'stale');
+
+    const question = this.#ask(key, repository, tag, known);
+    const outcome = await this.#waitPatiently(question, signal);
+    if (outcome !== undefined && 'tag' in outcome) return this.#serve(outcome.tag, 'confirmed');
+    if (outcome !== undefined && !isTemporary(outcome.error)) return this.#refuse(outcome.error);
+
+    const remembered = await this.#rumours.findNewest(repository, tag, known, signal);
+    if (remembered !== undefined) {
+      this.#held.put(key, remembered.record, this.#options.staleHoldMs);
+      this.#reportStale(repository);
+      return this.#serve(remembered.record, remembered.isRumour ? 'hint' : 'stale');
+    }
+    const late = await raceAbort(question, signal);
+    return 'tag' in late ? this.#serve(late.tag, 'confirmed') : this.#refuse(late.error);
+  }
+
+  /** A clock set back must not make a tag fresh for ever. */
+  #isFresh(record: TagRecord): boolean {
+    const ageMs = this.#deps.clock.wallMs() - record.confirmedAtMs;
+    return ageMs >= 0 && ageMs < this.#options.tagFreshMs;
+  }
+
+  /** Without an origin to ask, this node's word is the last one. */
+  #serveUnasked(repository: Repository, tag: string, known: TagRecord | undefined): ResolvedTag {
+    if (known !== undefined) return this.#serve(known, 'fresh');
+    const { namespace, name } = repository;
+    return this.#refuse(
+      new ImageError('IMAGE_NAMESPACE_REFUSED', `${namespace} is not an origin of this node`, {
+        details: { namespace, repository: name, reference: tag },
+      }),
+    );
+  }
+
+  /** Gives the origin its time; undefined = it has not answered yet and its question goes on. */
+  async #waitPatiently(question: Promise<Outcome>, signal: AbortSignal): Promise<Outcome | undefined> {
+    const answered = new AbortController();
+    const patience = delay(this.#deps.clock, this.#options.originPatienceMs, answered.signal);
+    patience.catch(() => {});
+    try {
+      return await raceAbort(Promise.race([question, patience.then(() => undefined)]), signal);
+    } finally {
+      answered.abort();
+    }
+  }
+
+  /** Asks once for all who wait; the question outlives them, so that a late answer still counts. */
+  #ask(key: string, repository: Repository, tag: string, known: TagRecord | undefined): Promise<Outcome> {
+    const asked = this.#questions.get(key);
+    if (asked !== undefined) return asked;
+    const question = this.#question(key, repository, tag, known).finally(() => this.#questions.delete(key));
+    this.#questions.set(key, question);
+    this.#tasks.run(() => question);
+    return question;
+  }
+
+  async #question(key: string, repository: Repository, tag: string, known: TagRecord | undefined): Promise<Outcome> {
+    const { origin, store, clock } = this.#deps;
+    try {
+      const answer = await askWithin(clock, this.#options.originTimeouts.tagMs, this.#tasks.signal, (signal) =>
+        origin.resolveTag(repository, tag, { signal, ...(known !== undefined && { known: toOriginTag(known) }) }),
+      );
+      const record: TagRecord = { ...answer, confirmedAtMs: clock.wallMs() };
+      await store.metadata.putTag(repository, tag, record);
+      this.#held.delete(key);
+      this.#refused.delete(key);
+      this.#rumours.spread(repository, tag);
+      this.#reportConfirmed(repository);
+      return { tag: record };
+    } catch (thrown) {
+      const error = toImageError(thrown, { kind: 'manifest', repository, reference: tag });
+      if (!(error instanceof ImageError)) {
+        if (isAbort(error)) return { error };
+        throw error;
+      }
+      if (!isTemporary(error)) this.#refused.put(key, error, this.#options.negativeMs);
+      return { error };
+    }
+  }
+
+  #reportStale(repository: Repository): void {
+    this.#silent.add(repository.namespace);
+    this.#deps.health.set({
+      code: 'IMAGE_TAGS_STALE',
+      severity: 'notice',
+      text: `${[...this.#silent].sort().join(', ')} cannot be asked; tags are served as they were when it last answered.`,
+      remedy: 'Check that the origin can be reached from this node, and its rate limit.',
+    });
+  }
+
+  #reportConfirmed(repository: Repository): void {
+    if (!this.#silent.delete(repository.namespace)) return;
+    if (this.#silent.size === 0) this.#deps.health.clear('IMAGE_TAGS_STALE');
+  }
+
+  #serve(record: TagRecord, outcome: 'fresh' | 'confirmed' | 'stale' | 'hint'): ResolvedTag {
+    this.#metrics.tags.add(1, { outcome });
+    const { digest, mediaType, sizeBytes } = record;
+    return { digest, mediaType, sizeBytes, isStale: outcome === 'stale' || outcome === 'hint' };
+  }
+
+  #refuse(error: Error): never {
+    this.#metrics.tags.add(1, { outcome: isTemporary(error) ? 'failed' : 'refused' });
+    throw error;
+  }
+}
+
+/** Runs a call to the origin within its time; running out of it counts as the origin being unavailable. */
+export async function askWithin<Answer>(
+  clock: Clock,
+  timeoutMs: number,
+  signal: AbortSignal,
+  call: (signal: AbortSignal) => Promise<Answer>,
+): Promise<Answer> {
+  using deadline = startDeadline(clock, timeoutMs, signal);
+  try {
+    return await raceAbort(call(deadline.signal), deadline.signal);
+  } catch (error) {
+    if (!deadline.isOver) throw error;
+    throw new ImageError('IMAGE_UNAVAILABLE', `the origin did not answer within ${timeoutMs} ms`, { cause: error });
+  }
+}
+
+function keyOf(repository: Repository, tag: string): string {
+  return `${repository.namespace}/${repository.name}:${tag}`;
+}
+
+function toOriginTag({ digest, mediaType, sizeBytes, etag }: TagRecord): OriginTag {
+  return { digest, mediaType, sizeBytes, ...(etag !== undefined && { etag }) };
+}
