@@ -1,0 +1,219 @@
+import type { SecureContext } from 'node:tls';
+import { planPieces } from '../../content/piece-plan.ts';
+import type { Clock } from '../../lib/clock.ts';
+import { isCode } from '../../lib/errors.ts';
+import type { Logger } from '../../lib/logger.ts';
+import { Semaphore } from '../../lib/semaphore.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { BulkClient, PieceRequest } from '../bulk.ts';
+import type { PeerIdentity } from '../identity.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { BulkConnection } from './bulk-connection.ts';
+import { type BulkClientMetrics, createBulkClientMetrics } from './bulk-metrics.ts';
+import { createClientContext } from './certificate.ts';
+import { maxRunPieces } from './piece-header.ts';
+import { PieceTransfer, type TransferOptions } from './piece-transfer.ts';
+
+export interface BulkClientDeps {
+  readonly identity: PeerIdentity;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+export interface BulkClientOptions extends TransferOptions {
+  /** TCP, TLS and the check of the certificate. */
+  readonly dialTimeoutMs: number;
+  readonly maxConnectionsPerPeer: number;
+  /** Connections kept for later, to all peers together. */
+  readonly maxIdleConnections: number;
+  /** How long one is kept; under the server's own limit. */
+  readonly idleMs: number;
+  /** All piece buffers together; without a free one nothing is read. */
+  readonly bufferBytes: number;
+  /** How long unused buffers are kept. */
+  readonly bufferIdleMs: number;
+}
+
+/** Makes the receiving half of the bulk plane; disposing closes its idle connections. */
+export function createBulkClient(deps: BulkClientDeps, options: BulkClientOptions): BulkClient & AsyncDisposable {
+  return new TlsBulkClient(deps, options);
+}
+
+interface IdleConnection {
+  readonly connection: BulkConnection;
+  readonly cancelTimer: () => void;
+}
+
+/** The connections to one peer at one address. */
+interface Lane {
+  readonly slots: Semaphore;
+  readonly idle: IdleConnection[];
+  users: number;
+}
+
+class TlsBulkClient implements BulkClient, AsyncDisposable {
+  readonly #deps: BulkClientDeps;
+  readonly #options: BulkClientOptions;
+  readonly #metrics: BulkClientMetrics;
+  readonly #pool: BufferPool;
+  readonly #lanes = new Map<string, Lane>();
+  readonly #stopping = new AbortController();
+  readonly #running = new Set<Promise<void>>();
+  #context: Promise<SecureContext> | undefined;
+  #idleCount = 0;
+
+  constructor(deps: BulkClientDeps, options: BulkClientOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#metrics = createBulkClientMetrics(deps.metrics);
+    this.#pool = new BufferPool(deps.clock, { maxBytes: options.bufferBytes, idleMs: options.bufferIdleMs });
+  }
+
+  async fetchPieces(request: PieceRequest, signal: AbortSignal): Promise<void> {
+    checkRequest(request);
+    const running = this.#fetch(request, AbortSignal.any([signal, this.#stopping.signal]));
+    const settled = running.then(
+      () => this.#metrics.fetches.add(1, { outcome: 'received' }),
+      (error) => this.#metrics.fetches.add(1, { outcome: outcomeOf(error, signal) }),
+    );
+    this.#running.add(settled);
+    void settled.finally(() => this.#running.delete(settled));
+    await running;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stopping.abort(new DOMException('the bulk client stopped', 'AbortError'));
+    for (const lane of this.#lanes.values()) for (const { connection } of [...lane.idle]) connection.destroy();
+    await Promise.all(this.#running);
+    this.#pool.trim();
+  }
+
+  async #fetch(request: PieceRequest, signal: AbortSignal): Promise<void> {
+    const key = `${request.peer} ${request.address.host} ${request.address.port}`;
+    const lane = this.#lanes.get(key) ?? {
+      slots: new Semaphore(this.#options.maxConnectionsPerPeer),
+      idle: [],
+      users: 0,
+    };
+    this.#lanes.set(key, lane);
+    lane.users += 1;
+    try {
+      const release = await lane.slots.acquire(signal);
+      try {
+        await this.#fetchOnLane(lane, key, request, signal);
+      } finally {
+        release();
+      }
+    } finally {
+      lane.users -= 1;
+      this.#dropLane(key, lane);
+    }
+  }
+
+  async #fetchOnLane(lane: Lane, key: string, request: PieceRequest, signal: AbortSignal): Promise<void> {
+    const kept = this.#takeIdle(lane);
+    if (kept !== undefined) {
+      this.#metrics.connections.add(1, { kind: 'reused' });
+      const transfer = this.#createTransfer(kept, request);
+      try {
+        await this.#run(transfer, kept, lane, key, signal);
+        return;
+      } catch (error) {
+        // The server may close an idle connection in the moment we use it: not a byte came, so ask again on a new one.
+        if (!isCode(error, 'PEER_CUT') || transfer.heardBytes > 0) throw error;
+      }
+    }
+    this.#context ??= createClientContext(this.#deps.identity);
+    const connectDeps = { clock: this.#deps.clock, context: await this.#context };
+    const { dialTimeoutMs } = this.#options;
+    const connection = await BulkConnection.open(connectDeps, request.peer, request.address, dialTimeoutMs, signal);
+    this.#metrics.connections.add(1, { kind: 'dialled' });
+    await this.#run(this.#createTransfer(connection, request), connection, lane, key, signal);
+  }
+
+  #createTransfer(connection: BulkConnection, request: PieceRequest): PieceTransfer {
+    const counted: PieceRequest = {
+      ...request,
+      onPiece: (piece, bytes) => request.onPiece(piece, bytes),
+      onProgress: (count) => {
+        this.#metrics.receivedBytes.add(count);
+        request.onProgress?.(count);
+      },
+    };
+    return new PieceTransfer(connection, counted, { clock: this.#deps.clock, pool: this.#pool }, this.#options);
+  }
+
+  async #run(
+    transfer: PieceTransfer,
+    connection: BulkConnection,
+    lane: Lane,
+    key: string,
+    signal: AbortSignal,
+  ): Promise<void> {
+    try {
+      const { isReusable, refusal } = await transfer.run(signal);
+      if (isReusable && !signal.aborted) this.#keep(connection, lane, key);
+      else connection.destroy();
+      if (refusal !== undefined) throw refusal;
+    } finally {
+      this.#metrics.bufferBytes.set(this.#pool.usedBytes);
+    }
+  }
+
+  #takeIdle(lane: Lane): BulkConnection | undefined {
+    for (let idle = lane.idle.pop(); idle !== undefined; idle = lane.idle.pop()) {
+      idle.cancelTimer();
+      this.#idleCount -= 1;
+      if (!idle.connection.isClosed) return idle.connection;
+    }
+    return undefined;
+  }
+
+  #keep(connection: BulkConnection, lane: Lane, key: string): void {
+    if (connection.isClosed || this.#idleCount >= this.#options.maxIdleConnections) {
+      connection.destroy();
+      return;
+    }
+    const cancelTimer = this.#deps.clock.schedule(this.#options.idleMs, () => connection.destroy());
+    const idle = { connection, cancelTimer };
+    lane.idle.push(idle);
+    this.#idleCount += 1;
+    connection.rest(() => {
+      const at = lane.idle.indexOf(idle);
+      if (at < 0) return;
+      lane.idle.splice(at, 1);
+      this.#idleCount -= 1;
+      cancelTimer();
+      this.#dropLane(key, lane);
+    });
+  }
+
+  #dropLane(key: string, lane: Lane): void {
+    if (lane.users === 0 && lane.idle.length === 0 && this.#lanes.get(key) === lane) this.#lanes.delete(key);
+  }
+}
+
+/** @throws RangeError for a run the plan of the blob does not have */
+function checkRequest({ blob, first, count }: PieceRequest): void {
+  const { pieceCount } = planPieces(blob.sizeBytes);
+  if (first < 0 || count < 1 || count > maxRunPieces || first + count > pieceCount) {
+    throw new RangeError(`pieces ${first}+${count} are outside of ${pieceCount}, or more than ${maxRunPieces}`);
+  }
+}
+
+const outcomes = new Map([
+  ['PEER_ABSENT', 'absent'],
+  ['PEER_BUSY', 'busy'],
+  ['PEER_CUT', 'cut'],
+  ['PEER_STALLED', 'stalled'],
+  ['PEER_UNREACHABLE', 'unreachable'],
+  ['PEER_UNTRUSTED', 'untrusted'],
+  ['PEER_PROTOCOL', 'protocol'],
+]);
+
+function outcomeOf(error: unknown, signal: AbortSignal): string {
+  if (signal.aborted) return 'aborted';
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return outcomes.get(code) ?? 'consumer';
+}
