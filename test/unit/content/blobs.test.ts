@@ -57,9 +57,10 @@ describe('signed pieces', () => {
     const key = { digest: digestOf(bytes), sizeBytes: bytes.length };
     const read = async (target: Uint8Array, position: number) => bytes.copy(target.subarray(0, 700_000), 0, position);
     const pieces = await computeSignedPieces(identity, key, read, never);
-    expect(pieces.map(({ index }) => index)).toEqual([0, 1, 2]);
+    const plan = planPieces(bytes.length);
+    expect(pieces.map(({ index }) => index)).toEqual(Array.from({ length: plan.pieceCount }, (_, index) => index));
     expect(pieces.every((signed) => isSignatureValid(key, signed))).toBe(true);
-    expect(pieces[2]?.hash).toEqual(pieceHash(bytes.subarray(2 * MiB)));
+    expect(pieces.at(-1)?.hash).toEqual(pieceHash(bytes.subarray(pieceRange(plan, plan.pieceCount - 1).start)));
     expect(await computeSignedPieces(identity, { ...key, sizeBytes: 0 }, read, never)).toEqual([]);
     await expect(computeSignedPieces(identity, { ...key, sizeBytes: 4 * MiB }, read, never)).rejects.toMatchObject({
       code: 'CONTENT_SHORT',
@@ -79,25 +80,36 @@ describe('signed pieces', () => {
 });
 
 describe('piece plan', () => {
-  it.each([
-    [0, MiB, 0],
-    [1, MiB, 1],
-    [MiB, MiB, 1],
-    [64 * MiB, MiB, 64],
-    [64 * MiB + 1, 2 * MiB, 33],
-    [512 * MiB, 2 * MiB, 256],
-    [512 * MiB + 1, 4 * MiB, 129],
-  ])('cuts %i bytes into pieces of %i', (sizeBytes, pieceBytes, pieceCount) => {
-    expect(planPieces(sizeBytes)).toMatchObject({ sizeBytes, pieceBytes, pieceCount });
+  it('has nothing to cut in an empty blob and one piece of a byte', () => {
+    expect(planPieces(0)).toMatchObject({ sizeBytes: 0, pieceCount: 0, extentCount: 0 });
+    expect(planPieces(1)).toMatchObject({ sizeBytes: 1, pieceCount: 1, extentCount: 1 });
+    expect(pieceRange(planPieces(1), 0)).toEqual({ start: 0, end: 1 });
   });
 
-  it('tells ranges', () => {
-    const plan = planPieces(3 * MiB + 10);
-    expect(pieceRange(plan, 3)).toEqual({ start: 3 * MiB, end: 3 * MiB + 10 });
-    expect(pieceAt(plan, 3 * MiB - 1)).toBe(2);
-    expect(extentOf(plan, 3)).toBe(Math.floor(3 / plan.extentPieces));
-    expect(extentPieceRange(plan, plan.extentCount - 1).end).toBe(4);
-  });
+  it.each([3 * MiB + 10, 64 * MiB + 1, 512 * MiB + 1, 4096 * MiB + 1, 50_000 * MiB])(
+    'cuts %i bytes into pieces and extents without gap or overlap, none larger than it says',
+    (sizeBytes) => {
+      const plan = planPieces(sizeBytes);
+      let end = 0;
+      for (let piece = 0; piece < plan.pieceCount; piece += 1) {
+        const range = pieceRange(plan, piece);
+        if (range.start !== end || range.end <= end || range.end - end > plan.pieceBytes)
+          expect({ piece, range, end }).toBe('next');
+        if (pieceAt(plan, range.start) !== piece || pieceAt(plan, range.end - 1) !== piece) expect(piece).toBe('found');
+        end = range.end;
+      }
+      expect(end).toBe(sizeBytes);
+      let next = 0;
+      for (let extent = 0; extent < plan.extentCount; extent += 1) {
+        const range = extentPieceRange(plan, extent);
+        if (range.start !== next || range.end <= next) expect({ extent, range, next }).toBe('next');
+        if (extentOf(plan, range.start) !== extent || extentOf(plan, range.end - 1) !== extent)
+          expect(extent).toBe('found');
+        next = range.end;
+      }
+      expect(next).toBe(plan.pieceCount);
+    },
+  );
 });
 
 describe('Bitfield', () => {
