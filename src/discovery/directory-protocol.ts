@@ -6,8 +6,8 @@ import type { Holding, Provider } from './directory.ts';
 import type { SummaryValue } from './set-summary.ts';
 
 /**
- * `/shoal/directory/1`: a node opens one channel to each of its trackers and asks on it; the tracker answers and pushes on the same
- * channel. Requests carry an id, answers to one request may come in parts, requests are answered in the order they were sent.
+ * `/shoal/directory/1` (the peer network adds what is around the name): a node opens one channel to each of its trackers and asks on
+ * it; the tracker answers and pushes on the same channel. Requests carry an id and are answered in order; an answer may come in parts.
  *
  *   announce  records what the sender holds or fetches, answered with the other providers
  *   find      the same answer without a record
@@ -16,7 +16,7 @@ import type { SummaryValue } from './set-summary.ts';
  *   sync      renews the lease and says what the sender thinks is recorded; answered with synced
  *   push      tracker to a peer that fetches: new providers, unasked
  */
-export const directoryProtocol = '/shoal/directory/1';
+export const directoryProtocol = 'directory';
 
 export type DirectoryMessage = DirectoryRequest | DirectoryReply;
 

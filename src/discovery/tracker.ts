@@ -36,8 +36,8 @@ interface Lease {
   graceEndsAtMs: number | undefined;
 }
 
-/** Those who came first are told in any case, so that all newcomers share neighbours; the other half is drawn, so that they mix. */
-const firstProviders = maxProvidersPerDigest / 2;
+/** About 80 KB of answer: a request for a thousand digests gets 16 providers of each, one for an image's layers gets 64. */
+const maxProvidersPerAnswer = 16_000;
 
 export class Tracker {
   readonly #options: TrackerOptions;
@@ -64,6 +64,7 @@ export class Tracker {
   announce(peer: PeerId, entries: readonly KeyedAnnouncement[], nowMs: number, onArrival: OnArrival): TrackerAnswer {
     const lease = this.#lease(peer, nowMs);
     const found: FoundAt[] = [];
+    const limit = providerLimit(entries.length);
     let isFull = false;
     entries.forEach(({ key, holding }, index) => {
       const isOver =
@@ -76,7 +77,7 @@ export class Tracker {
         lease.summary.add(key, holding);
         if (before === undefined) this.#tellFetchers(key, { peer, holding, rank }, onArrival);
       }
-      const providers = this.#pick(key, peer);
+      const providers = this.#pick(key, peer, limit);
       if (providers.length > 0) found.push({ index, providers });
     });
     return { found, isFull };
@@ -84,8 +85,9 @@ export class Tracker {
 
   find(peer: PeerId, keys: readonly DigestKey[]): readonly FoundAt[] {
     const found: FoundAt[] = [];
+    const limit = providerLimit(keys.length);
     keys.forEach((key, index) => {
-      const providers = this.#pick(key, peer);
+      const providers = this.#pick(key, peer, limit);
       if (providers.length > 0) found.push({ index, providers });
     });
     return found;
@@ -164,7 +166,7 @@ export class Tracker {
   }
 
   #tellFetchers(key: DigestKey, provider: Provider, onArrival: OnArrival): void {
-    const picked = new Sample<PeerId>(this.#random);
+    const picked = new Sample<PeerId>(maxProvidersPerDigest, this.#random);
     this.#table.visit(key, (slot, holding) => {
       const other = this.#slots[slot]?.peer;
       if (other !== undefined && other !== provider.peer && holding === 'fetching') picked.offer(other);
@@ -172,8 +174,8 @@ export class Tracker {
     if (picked.items.length > 0) onArrival(key, provider, picked.items);
   }
 
-  #pick(key: DigestKey, asker: PeerId): readonly Provider[] {
-    const picked = new Sample<Provider>(this.#random);
+  #pick(key: DigestKey, asker: PeerId, limit: number): readonly Provider[] {
+    const picked = new Sample<Provider>(limit, this.#random);
     this.#table.visit(key, (slot, holding, rank) => {
       const peer = this.#slots[slot]?.peer;
       if (peer !== undefined && peer !== asker) picked.offer({ peer, holding, rank });
@@ -182,23 +184,34 @@ export class Tracker {
   }
 }
 
-/** The first items of a walk and an even draw from the rest (reservoir, Vitter's algorithm R). */
+function providerLimit(digests: number): number {
+  return Math.min(maxProvidersPerDigest, Math.floor(maxProvidersPerAnswer / Math.max(1, digests)));
+}
+
+/**
+ * The first items of a walk and an even draw from the rest, half and half (reservoir, Vitter's algorithm R): those who came first
+ * are told in any case, so that newcomers share neighbours; the others are drawn, so that they mix.
+ */
 class Sample<Item> {
   readonly items: Item[] = [];
+  readonly #limit: number;
+  readonly #fixed: number;
   readonly #random: Random;
   #offered = 0;
 
-  constructor(random: Random) {
+  constructor(limit: number, random: Random) {
+    this.#limit = limit;
+    this.#fixed = limit >> 1;
     this.#random = random;
   }
 
   offer(item: Item): void {
     this.#offered += 1;
-    if (this.items.length < maxProvidersPerDigest) {
+    if (this.items.length < this.#limit) {
       this.items.push(item);
       return;
     }
-    const place = Math.floor(this.#random.next() * (this.#offered - firstProviders));
-    if (place < maxProvidersPerDigest - firstProviders) this.items[firstProviders + place] = item;
+    const place = Math.floor(this.#random.next() * (this.#offered - this.#fixed));
+    if (place < this.#limit - this.#fixed) this.items[this.#fixed + place] = item;
   }
 }
