@@ -8,8 +8,12 @@ const samples: Readonly<Record<string, unknown>> = {
   'fleet.secret': 'at least sixteen characters',
   'fleet.bootstrap': ['node-1.lan:5002', 'shoal-peers.default.svc:5002'],
   'fleet.zone': 'rack-1',
+  dockerConfigFile: '/root/.docker/config.json',
+  'proxy.http': 'http://proxy.lan:3128',
+  'proxy.https': 'http://proxy.lan:3128',
+  'proxy.bypass': 'localhost,.lan,10.0.0.0/8',
   origins: {
-    'docker.io': { url: 'https://registry-1.docker.io', username: 'me', passwordFile: '/etc/shoal/docker.token' },
+    'docker.io': { username: 'me', passwordFile: '/etc/shoal/docker.token' },
     'registry.lan:5000': { url: 'http://registry.lan:5000' },
   },
 };

@@ -97,3 +97,11 @@ export const namespace = z
     },
   )
   .max(253);
+
+/** A namespace in which `*` stands for any run of characters. */
+export const namespacePattern = z
+  .string()
+  .regex(/^[a-z0-9.:*[\]-]+$/, {
+    error: 'expected a registry host name in lower case, such as ghcr.io or *.example.org',
+  })
+  .max(253);

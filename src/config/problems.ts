@@ -33,7 +33,9 @@ export function describeIssues(
       });
     }
     const path = issue.path.join('.');
-    return [{ place: place(issue.path), path, text: path === '' ? issue.message : `${path}: ${message(issue)}` }];
+    // A variable or a flag is the key's own name already.
+    const isNamed = path === '' || originOf(issue.path).kind === 'environment' || originOf(issue.path).kind === 'flag';
+    return [{ place: place(issue.path), path, text: isNamed ? message(issue) : `${path}: ${message(issue)}` }];
   });
 }
 

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { duration, field, integer, listenAddress, namespace, optionalField, size } from './fields.ts';
+import { duration, field, integer, listenAddress, namespace, namespacePattern, optionalField, size } from './fields.ts';
 
 /**
  * Every key of the configuration with its meaning and its default. This is the only place where a default exists; each part gets
@@ -13,11 +13,25 @@ const originSchema = z.strictObject({
     .url({ protocol: /^https?$/, error: 'expected a URL such as https://registry.lan:5000' })
     .optional()
     .describe('Where the origin answers. Default: https:// and the namespace.'),
-  username: z.string().optional().describe('User name for the origin.'),
-  password: z.string().optional().describe('Password or access token for the origin.'),
-  passwordFile: z.string().optional().describe('File that holds the password; read again for each new token.'),
-  ca: z.string().optional().describe('PEM file of the certificate authority of the origin.'),
-  insecure: z.boolean().optional().describe('Accept a certificate that does not verify.'),
+  username: z.string().min(1).optional().describe('User name for the origin.'),
+  password: z.string().min(1).optional().describe('Password or access token for the origin.'),
+  passwordFile: z.string().min(1).optional().describe('File that holds the password; read again for each new token.'),
+  token: z.string().min(1).optional().describe('Bearer token that is sent as it is, in place of a user name.'),
+  ca: z.string().min(1).optional().describe('PEM file of a certificate authority, trusted beside those of the system.'),
+  insecure: z
+    .boolean()
+    .optional()
+    .describe('Accept a certificate that does not verify, and send credentials over plain HTTP.'),
+  trustedHosts: z
+    .array(namespace)
+    .max(100)
+    .optional()
+    .describe(
+      'Hosts that may ask for the credentials (token servers) or be redirected to, beside those of the origin.',
+    ),
+  parallelRequests: count(256).optional().describe('As in originLimits, for this origin.'),
+  bytesPerSecond: size.optional().describe('As in originLimits, for this origin.'),
+  retries: integer(0, 20).optional().describe('As in originLimits, for this origin.'),
 });
 
 const logSchema = z.strictObject({
@@ -93,11 +107,17 @@ const fleetSchema = z.strictObject({
 });
 
 const originLimitsSchema = z.strictObject({
-  parallelRequests: field('number', count(256), 6, 'Requests for blobs at one origin at once.'),
-  connectTimeout: field('duration', duration, '5s', 'Time to connect to an origin.'),
+  parallelRequests: field('number', count(256), 6, 'Blob bodies taken from one origin at once.'),
+  bytesPerSecond: field('size', size, 0, 'Bytes of blobs per second taken from one origin; 0 = no limit.'),
+  connectTimeout: field('duration', duration, '5s', 'Time to connect to an origin, TLS included.'),
   headersTimeout: field('duration', duration, '10s', 'Time an origin has to begin an answer.'),
   stallTimeout: field('duration', duration, '15s', 'Time an origin may send nothing in the middle of a body.'),
-  bytesPerSecond: field('size', size, 0, 'Bytes per second taken from one origin; 0 = no limit.'),
+  deadline: field(
+    'duration',
+    duration,
+    '60s',
+    'Time from a question to its answer (for a blob: to its first byte), tokens, redirects and retries included.',
+  ),
   retries: field('number', integer(0, 20), 3, 'Attempts after a failed one, with growing pauses.'),
   breakerFailures: field(
     'number',
@@ -105,7 +125,15 @@ const originLimitsSchema = z.strictObject({
     5,
     'Failures in a row after which an origin is left alone for a while.',
   ),
-  breakerPause: field('duration', duration, '10s', 'How long a failing origin is left alone.'),
+  breakerPause: field('duration', duration, '5s', 'How long it is left alone at first; up to eight times as long.'),
+});
+
+const proxySchema = z.strictObject({
+  http: optionalField('text', z.string(), 'Proxy for origins on plain HTTP.', { defaultText: 'HTTP_PROXY' }),
+  https: optionalField('text', z.string(), 'Proxy for origins on HTTPS.', { defaultText: 'HTTPS_PROXY' }),
+  bypass: optionalField('text', z.string(), 'Hosts reached without a proxy, as in NO_PROXY.', {
+    defaultText: 'NO_PROXY',
+  }),
 });
 
 const tagsSchema = z.strictObject({
@@ -147,7 +175,7 @@ export const configSchema = z.strictObject({
     'map',
     z.record(namespace, originSchema),
     {},
-    'Origins that need more than their name, by namespace: url, username, password or passwordFile, ca, insecure.',
+    'Origins that need more than their name, by namespace: url, username, password or passwordFile, token, ca, insecure, trustedHosts, parallelRequests, bytesPerSecond, retries.',
   ),
   defaultOrigin: field(
     'text',
@@ -157,7 +185,7 @@ export const configSchema = z.strictObject({
   ),
   allowedOrigins: field(
     'list',
-    z.array(z.union([z.literal('*'), namespace])).max(1000),
+    z.array(namespacePattern).max(1000),
     [
       'docker.io',
       'quay.io',
@@ -172,8 +200,14 @@ export const configSchema = z.strictObject({
       'registry.redhat.io',
       'registry.access.redhat.com',
     ],
-    'Origins a client may name beside the configured ones and the default; "*" = any public host.',
+    'Origins a client may name beside the configured ones and the default. "*" stands for any run of characters; alone it means any host on a public address.',
   ),
+  dockerConfigFile: optionalField(
+    'text',
+    z.string().min(1),
+    'A docker config.json with credentials for origins, credential helpers included. They serve every client of this node.',
+  ),
+  proxy: proxySchema.prefault({}),
   originLimits: originLimitsSchema.prefault({}),
   tags: tagsSchema.prefault({}),
   cache: cacheSchema.prefault({}),

@@ -31,7 +31,11 @@ function shown(kind: string, isSecret: boolean, value: unknown): unknown {
     return Object.fromEntries(
       Object.entries(value as Record<string, Record<string, unknown>>).map(([name, entry]) => [
         name,
-        'password' in entry ? { ...entry, password: mask } : entry,
+        {
+          ...entry,
+          ...('password' in entry ? { password: mask } : {}),
+          ...('token' in entry ? { token: mask } : {}),
+        },
       ]),
     );
   }

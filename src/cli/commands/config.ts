@@ -37,7 +37,7 @@ function createShow(io: CommandIo) {
       );
       return;
     }
-    const rows = keys.map((key) => [key.path, valueText(key.value), originText(key.origin)]);
+    const rows = keys.map((key) => [key.path, cut(valueText(key.value)), originText(key.origin)]);
     io.stdout.write(
       `${formatTable([{ title: 'KEY' }, { title: 'VALUE' }, { title: 'FROM' }], rows, io.stdout.isTTY === true)}\n`,
     );
@@ -88,6 +88,13 @@ function valueText(value: unknown): string {
   if (value === null) return '-';
   if (Array.isArray(value)) return value.length === 0 ? 'none' : value.join(', ');
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+// Long lists would push the last column off the screen; --json has them whole.
+const maxValueLength = 72;
+
+function cut(text: string): string {
+  return text.length <= maxValueLength ? text : `${text.slice(0, maxValueLength - 1)}…`;
 }
 
 function originText(origin: ValueOrigin): string {
