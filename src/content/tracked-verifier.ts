@@ -100,10 +100,6 @@ export class OpenVerifiers {
     this.#maxOpen = maxOpen;
   }
 
-  get size(): number {
-    return this.#open.size;
-  }
-
   /** @throws CONTENT_CLOSED, CONTENT_TOO_MANY_OPEN */
   open(
     expected: Digest,

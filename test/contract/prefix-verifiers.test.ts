@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Worker } from 'node:worker_threads';
+import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createInlinePrefixVerifiers } from '../../src/content/inline-prefix-verifiers.ts';
 import type { PrefixSource, PrefixVerifiers } from '../../src/content/prefix-verifier.ts';
@@ -227,6 +227,39 @@ describe('hash threads', () => {
     expect(await verifiers.open(digest, source).finish(bytes.length, never)).toBe(digest);
     expect(workers).toHaveLength(2);
     expect(lost).toHaveLength(1);
+    await verifiers.close();
+  });
+
+  it('that cannot even start say why', async () => {
+    const startThread = () => new Worker('throw new Error("boom")', { eval: true });
+    const lost: object[] = [];
+    const logger = { ...silentLogger, warn: (fields: object) => lost.push(fields) };
+    const verifiers = createPrefixVerifiers({ logger, startThread }, { threads: 2, maxOpen });
+    const source: PrefixSource = { path: folder, read: () => Promise.reject(new Error('not used')) };
+    const verifier = verifiers.open(digestOf(new Uint8Array()), source);
+    await expect(verifier.finish(1, never)).rejects.toMatchObject({
+      code: 'CONTENT_THREAD_LOST',
+      cause: { message: 'boom' },
+    });
+    expect(lost).toMatchObject([{ error: { message: 'boom' } }]);
+    await verifiers.close();
+  });
+
+  it('share the blobs', async () => {
+    let started = 0;
+    const startThread = () => {
+      started += 1;
+      return startHashThread();
+    };
+    const verifiers = createPrefixVerifiers({ logger: silentLogger, startThread }, { threads: 2, maxOpen });
+    const bytes = patterned(1000, 13);
+    const path = join(folder, 'shared');
+    await writeFile(path, bytes);
+    const source: PrefixSource = { path, read: () => Promise.reject(new Error('not used')) };
+    const open = Array.from({ length: 4 }, () => verifiers.open(digestOf(bytes), source));
+    expect(started).toBe(2);
+    const found = await Promise.all(open.map((verifier) => verifier.finish(1000, never)));
+    expect(new Set(found)).toEqual(new Set([digestOf(bytes)]));
     await verifiers.close();
   });
 });
