@@ -75,7 +75,13 @@ const peerSchema = z.strictObject({
     '0.0.0.0:5003',
     'Bulk plane (pieces over mutual TLS) for other nodes. Without a fleet secret it binds loopback only.',
   ),
-  maxConnections: field('number', count(10_000), 1000, 'Control connections to other nodes at once.'),
+  announce: field(
+    'list',
+    z.array(z.string().min(1).max(512)).max(32),
+    [],
+    'Addresses at which other nodes reach this one, host:port or multiaddr, where it cannot know them (NAT, containers).',
+  ),
+  maxConnections: field('number', count(10_000), 1000, 'Connections to other nodes at once, on each plane.'),
 });
 
 const fleetSchema = z.strictObject({
@@ -138,6 +144,18 @@ const proxySchema = z.strictObject({
 
 const tagsSchema = z.strictObject({
   freshness: field('duration', duration, '60s', 'How long a tag is served without asking its origin again.'),
+  staleHold: field(
+    'duration',
+    duration,
+    '30s',
+    'How long a tag served while its origin was down is served again without asking.',
+  ),
+  originPatience: field(
+    'duration',
+    duration,
+    '3s',
+    'How long the origin may think before a tag known from earlier, or from another node, is served in its place.',
+  ),
   negative: field('duration', duration, '10s', 'How long "no such tag or manifest" is remembered.'),
 });
 
@@ -150,6 +168,13 @@ const swarmSchema = z.strictObject({
   downloadBytesPerSecond: field('size', size, 0, 'Bytes per second taken from other nodes; 0 = no limit.'),
   uploadSlots: field('number', count(256), 16, 'Runs of pieces sent to other nodes at once.'),
   downloads: field('number', count(256), 8, 'Blobs fetched at once; the rest wait in order.'),
+  stallTimeout: field(
+    'duration',
+    duration,
+    '5s',
+    'Time another node may send nothing in the middle of a run of pieces.',
+  ),
+  bufferBytes: field('size', size, '48MiB', 'Memory for pieces on their way; without a free buffer nothing is read.'),
   verifierThreads: field('number', count(64), 2, 'Threads that hash blobs as they arrive.'),
 });
 
@@ -210,6 +235,12 @@ export const configSchema = z.strictObject({
   proxy: proxySchema.prefault({}),
   originLimits: originLimitsSchema.prefault({}),
   tags: tagsSchema.prefault({}),
+  prefetch: field(
+    'boolean',
+    z.boolean(),
+    true,
+    'Start to fetch all layers when a client asks for a manifest, before it asks for them.',
+  ),
   cache: cacheSchema.prefault({}),
   swarm: swarmSchema.prefault({}),
   shutdown: shutdownSchema.prefault({}),

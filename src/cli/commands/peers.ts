@@ -1,6 +1,6 @@
+import type { PeersAnswer } from '../../admin/api.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient } from '../client/admin-client.ts';
-import type { PeersAnswer } from '../client/answers.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatTable } from '../output/table.ts';

@@ -1,8 +1,8 @@
+import type { PullLine } from '../../admin/api.ts';
 import { isAbort } from '../../lib/errors.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient, refusalOf } from '../client/admin-client.ts';
-import type { PullLine } from '../client/answers.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { exitCodes } from '../exit-codes.ts';

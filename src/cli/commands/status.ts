@@ -1,8 +1,8 @@
 import { styleText } from 'node:util';
+import type { StatusAnswer, TransfersAnswer } from '../../admin/api.ts';
 import { delay, systemClock } from '../../lib/clock.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
 import { type AdminClient, createAdminClient } from '../client/admin-client.ts';
-import type { StatusAnswer, TransfersAnswer } from '../client/answers.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatStatus } from '../output/status.ts';

@@ -2,9 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { PeersAnswer } from '../../admin/api.ts';
 import { delay, systemClock } from '../../lib/clock.ts';
 import { createAdminClient } from '../client/admin-client.ts';
-import type { PeersAnswer } from '../client/answers.ts';
 import { CliError } from '../errors.ts';
 import { type DemoNode, startDemoNode } from './node-process.ts';
 

@@ -1,7 +1,7 @@
+import type { TransfersAnswer } from '../../admin/api.ts';
 import { delay, systemClock } from '../../lib/clock.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { createAdminClient } from '../client/admin-client.ts';
-import type { TransfersAnswer } from '../client/answers.ts';
 import type { CommandIo } from '../command.ts';
 import { Progress, type ProgressRow } from '../output/progress.ts';
 import { bytesText, shortDigest, spanText } from '../output/units.ts';

@@ -1,6 +1,6 @@
 import { styleText } from 'node:util';
+import type { StatusAnswer } from '../../admin/api.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import type { StatusAnswer } from '../client/answers.ts';
 import { formatTable } from './table.ts';
 import { bytesText, percentText, shortDigest, spanText } from './units.ts';
 

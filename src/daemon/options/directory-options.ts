@@ -1,0 +1,48 @@
+import type { KadDirectoryOptions } from '../../discovery/kad/kad-directory.ts';
+import type { TagHintsOptions } from '../../discovery/tags/channel-tag-hints.ts';
+
+const minuteMs = 60_000;
+
+/**
+ * Numbers of the directory that all nodes of a fleet should share; they are no keys of the configuration, because a fleet in which
+ * they differ works worse without anybody seeing why. Figures: docs/adr/0002-directory-batching.md.
+ */
+export const directoryOptions: KadDirectoryOptions = {
+  // Two trackers may be gone and a digest is still found.
+  replicas: 3,
+  leaseMs: 120 * minuteMs,
+  // Two refreshes may fail before the lease ends.
+  refreshIntervalMs: 40 * minuteMs,
+  // A connection that drops and comes back within this does not make a peer's records disappear.
+  graceMs: 30_000,
+  // About 200 bytes a record: 200 MB when full, which takes a fleet of thousands.
+  maxRecords: 1_000_000,
+  maxRecordsPerPeer: 200_000,
+  answerTimeoutMs: 1000,
+  hedgeMs: 250,
+  // Nodes come in bursts when a fleet starts; each burst moves digests once.
+  reshardDelayMs: 500,
+  leaveTimeoutMs: 1000,
+  rootLookupTimeoutMs: 1500,
+  maxToldPerDigest: 2048,
+  // Long enough to put the arrivals of one instant into one message, short against a round trip in a data centre.
+  pushDelayMs: 15,
+  maxPushesPerPeer: 20_000,
+  expireIntervalMs: 30_000,
+  openTimeoutMs: 5_000,
+  requestTimeoutMs: 10_000,
+  requestWindow: 4,
+  maxQueuedRequests: 256,
+  retryMinMs: 1_000,
+  retryMaxMs: minuteMs,
+};
+
+export const tagHintsOptions: TagHintsOptions = {
+  maxAsked: 8,
+  timeoutMs: 1_000,
+  graceMs: 50,
+  hedgeMs: 300,
+  manifestTimeoutMs: 5_000,
+  maxChannels: 64,
+  maxRequestsPerPeer: 32,
+};

@@ -1,0 +1,76 @@
+import type { Config } from '../../config/schema.ts';
+import { isLoopback, type ListenAddress } from '../../config/values.ts';
+import type { Libp2pNetworkOptions } from '../../peer/libp2p/libp2p-network.ts';
+import type { BulkClientOptions } from '../../peer/tls/bulk-client.ts';
+import type { BulkServerOptions } from '../../peer/tls/bulk-server.ts';
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** Without a fleet secret anyone who reaches a peer port would be a member: it binds loopback, whatever was asked for. */
+export function peerListenAddress(asked: ListenAddress, hasSecret: boolean): ListenAddress {
+  return hasSecret || isLoopback(asked.host) ? asked : { host: '127.0.0.1', port: asked.port };
+}
+
+/** The control plane, but for its services. */
+export function networkOptions(
+  config: Config,
+  fleetSecret: string | undefined,
+  version: string,
+): Omit<Libp2pNetworkOptions<Record<never, never>>, 'services'> {
+  return {
+    listen: peerListenAddress(config.peer.listen, fleetSecret !== undefined),
+    ...(fleetSecret === undefined ? {} : { fleetSecret: Buffer.from(fleetSecret) }),
+    ...(config.peer.announce.length === 0 ? {} : { announceAddresses: config.peer.announce }),
+    version,
+    maxConnections: config.peer.maxConnections,
+    // Joining a fleet of hundreds takes some rounds of these; more would look like an attack to the others.
+    maxParallelDials: 20,
+    dialTimeoutMs: 10_000,
+    helloTimeoutMs: 10_000,
+    // A dead peer is noticed within a minute; its transfers are noticed by their own stall long before.
+    pingIntervalMs: 20_000,
+    silentIntervals: 3,
+    closeTimeoutMs: 5_000,
+    // Eight of the largest messages: a burst of announcements fits, a peer that does not read is dropped.
+    maxSendQueueBytes: 1 * MiB,
+    maxReceiveQueueBytes: 512 * KiB,
+    // One for the directory, one for tags, two for the swarm, and as many again while they are being replaced.
+    maxChannelsPerPeer: 8,
+  };
+}
+
+export function bulkClientOptions(config: Config): BulkClientOptions {
+  return {
+    dialTimeoutMs: 5_000,
+    headersTimeoutMs: 5_000,
+    stallTimeoutMs: config.swarm.stallTimeout,
+    // As many as requests run to one peer, and one to spare for a hedge.
+    maxConnectionsPerPeer: 4,
+    maxIdleConnections: 64,
+    // Below the server's 60 s, so that a request never meets a connection that is just being closed.
+    idleMs: 30_000,
+    bufferBytes: config.swarm.bufferBytes,
+    bufferIdleMs: 10_000,
+  };
+}
+
+export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServerOptions {
+  return {
+    listen: peerListenAddress(config.peer.bulkListen, hasSecret),
+    maxConnections: config.peer.maxConnections,
+    // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
+    maxRequests: 4 * config.swarm.uploadSlots,
+    maxRequestsPerPeer: 4,
+    // One TLS record is 16 KiB; 256 KiB keeps system calls rare and a stalled peer cheap.
+    chunkBytes: 256 * KiB,
+    handshakeTimeoutMs: 5_000,
+    headersTimeoutMs: 10_000,
+    keepAliveMs: 60_000,
+    stallTimeoutMs: config.swarm.stallTimeout,
+    // 4 MiB at 16 KiB/s: who is slower than that is better served by the origin.
+    transferTimeoutMs: 300_000,
+    retryAfterMs: 500,
+    bufferIdleMs: 10_000,
+  };
+}
