@@ -36,7 +36,7 @@ const folders: Readonly<Record<string, FolderRule>> = {
   },
   registry: { mayImport: [...everywhere, 'image'], why: 'an edge turns HTTP into calls of use cases, nothing else' },
   admin: {
-    mayImport: [...everywhere, 'image', 'swarm', 'discovery', 'store', 'peer'],
+    mayImport: [...everywhere, 'image', 'swarm', 'discovery', 'store', 'origin', 'peer'],
     why: 'an edge shows what the faces below tell',
   },
   config: { mayImport: ['lib', 'oci', 'content'], why: 'configuration is data; parts never see it whole' },
@@ -86,7 +86,7 @@ const facesOnly: readonly { readonly from: string; readonly of: readonly string[
   { from: 'swarm', of: ['store', 'origin', 'discovery', 'peer'], why: 'the swarm must run in the simulator' },
   { from: 'discovery', of: ['peer'], why: 'the directory must run on the memory network' },
   { from: 'registry', of: ['image'], why: 'an edge must run on any images' },
-  { from: 'admin', of: ['image', 'swarm', 'discovery', 'store', 'peer'], why: 'an edge reads faces' },
+  { from: 'admin', of: ['image', 'swarm', 'discovery', 'store', 'origin', 'peer'], why: 'an edge reads faces' },
 ];
 
 /** Sub-folders named by a technology. Others (`store/metadata`, `swarm/schedule`) are behaviour that adapters may share. */
