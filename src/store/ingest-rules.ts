@@ -10,10 +10,10 @@ export function ingestClosed(digest: Digest): StoreError {
 
 /** Refuses a piece that does not fit the plan; the caller is the same program, so this is a bug and not a code. */
 export function checkPiece(plan: PiecePlan, piece: SignedPiece, bytes: Uint8Array): void {
-  const { start, end } = pieceRange(plan, piece.index);
   if (!Number.isInteger(piece.index) || piece.index < 0 || piece.index >= plan.pieceCount) {
     throw new RangeError(`piece ${piece.index} is outside of ${plan.pieceCount}`);
   }
+  const { start, end } = pieceRange(plan, piece.index);
   if (bytes.length !== end - start) {
     throw new RangeError(`piece ${piece.index} has ${bytes.length} bytes instead of ${end - start}`);
   }

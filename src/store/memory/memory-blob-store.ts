@@ -79,7 +79,7 @@ export class MemoryBlobStore implements BlobStore {
         details: { expected: digest, actual },
       });
     }
-    return this.#keep(digest, bytes.slice());
+    return this.#keep(digest, Uint8Array.from(bytes));
   }
 
   async findSignedPieces(digest: Digest): Promise<readonly SignedPiece[] | undefined> {

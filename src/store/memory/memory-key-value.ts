@@ -9,7 +9,7 @@ class MemoryKeyValue implements KeyValue {
   readonly #values = new Map<string, string>();
   readonly #keys: string[] = [];
 
-  find(key: string): string | undefined {
+  async find(key: string): Promise<string | undefined> {
     return this.#values.get(key);
   }
 

@@ -45,7 +45,7 @@ class KeyValueMetadataStore implements MetadataStore {
     await this.#digestLocks.runAll(
       edges.map((edge) => edge.digest),
       async () => {
-        const known = this.#findDescription(digest);
+        const known = await this.#findDescription(digest);
         const linked = await this.findManifest(repository, digest);
         const isLocal = manifest.provenance === 'local' || linked?.provenance === 'local';
         const link = {
@@ -59,13 +59,13 @@ class KeyValueMetadataStore implements MetadataStore {
           storedAtMs: known?.storedAtMs ?? manifest.storedAtMs,
         };
         const changes: KeyChange[] = [
-          ...changeEdges(this.#keyValue, { put: edges }),
-          ...putIfChanged(this.#keyValue, keys.description(digest), encodeRecord(description)),
-          ...putIfChanged(this.#keyValue, keys.manifest(repository, digest), encodeRecord(link)),
-          ...putIfChanged(this.#keyValue, keys.repository(repository), ''),
+          ...(await changeEdges(this.#keyValue, { put: edges })),
+          ...(await putIfChanged(this.#keyValue, keys.description(digest), encodeRecord(description))),
+          ...(await putIfChanged(this.#keyValue, keys.manifest(repository, digest), encodeRecord(link))),
+          ...(await putIfChanged(this.#keyValue, keys.repository(repository), '')),
           ...(subject === undefined
             ? []
-            : putIfChanged(this.#keyValue, keys.referrer(repository, subject, digest), '')),
+            : await putIfChanged(this.#keyValue, keys.referrer(repository, subject, digest), '')),
         ];
         if (changes.length === 0) return;
         await this.#keyValue.batch(changes, { isDurable: true });
@@ -76,9 +76,9 @@ class KeyValueMetadataStore implements MetadataStore {
 
   async findManifest(repository: Repository, digest: Digest): Promise<ManifestRecord | undefined> {
     const key = keys.manifest(repository, digest);
-    const link = this.#keyValue.find(key);
+    const link = await this.#keyValue.find(key);
     if (link === undefined) return undefined;
-    const description = this.#findDescription(digest);
+    const description = await this.#findDescription(digest);
     return description === undefined ? undefined : { ...description, ...decodeRecord(key, link, readLink) };
   }
 
@@ -100,9 +100,9 @@ class KeyValueMetadataStore implements MetadataStore {
           const isRefresh = old !== undefined && pointsAlike(old, record);
           await this.#keyValue.batch(
             [
-              ...changeEdges(this.#keyValue, { put, del }),
+              ...(await changeEdges(this.#keyValue, { put, del })),
               { type: 'put', key, value: encodeRecord(record) },
-              ...putIfChanged(this.#keyValue, keys.repository(repository), ''),
+              ...(await putIfChanged(this.#keyValue, keys.repository(repository), '')),
             ],
             // Losing a refresh in a power cut costs one question to the origin; waiting for the disk on each would cost more.
             { isDurable: !isRefresh },
@@ -115,7 +115,7 @@ class KeyValueMetadataStore implements MetadataStore {
 
   async findTag(repository: Repository, tag: string): Promise<TagRecord | undefined> {
     const key = keys.tag(repository, tag);
-    const text = this.#keyValue.find(key);
+    const text = await this.#keyValue.find(key);
     return text === undefined ? undefined : decodeRecord(key, text, readTag);
   }
 
@@ -127,7 +127,7 @@ class KeyValueMetadataStore implements MetadataStore {
       await this.#digestLocks.run(old.digest, async () => {
         await this.#names.append({ kind: 'untag', repository, tag });
         const del: Edge[] = [{ digest: old.digest, letter: 't', owner: key.slice('t!'.length) }];
-        await this.#keyValue.batch([...changeEdges(this.#keyValue, { del }), { type: 'del', key }], {
+        await this.#keyValue.batch([...(await changeEdges(this.#keyValue, { del })), { type: 'del', key }], {
           isDurable: true,
         });
       });
@@ -174,7 +174,8 @@ class KeyValueMetadataStore implements MetadataStore {
       const [, , , namespace = '', name = '', manifestText] = keyParts(key);
       const manifest = keyDigest(manifestText);
       if (manifest === undefined) continue;
-      const descriptor = this.#findDescription(manifest)?.children.find((child) => child.digest === digest);
+      const description = await this.#findDescription(manifest);
+      const descriptor = description?.children.find((child) => child.digest === digest);
       if (descriptor !== undefined) parents.push({ repository: { namespace, name }, manifest, descriptor });
     }
     return parents;
@@ -198,12 +199,12 @@ class KeyValueMetadataStore implements MetadataStore {
   }
 
   async countEdges(digest: Digest): Promise<number> {
-    return readCount(this.#keyValue, digest) + this.#leases.count(digest);
+    return (await readCount(this.#keyValue, digest)) + this.#leases.count(digest);
   }
 
-  #findDescription(digest: Digest): ManifestRecord | undefined {
+  async #findDescription(digest: Digest): Promise<ManifestRecord | undefined> {
     const key = keys.description(digest);
-    const text = this.#keyValue.find(key);
+    const text = await this.#keyValue.find(key);
     return text === undefined ? undefined : decodeRecord(key, text, readManifest);
   }
 
@@ -213,8 +214,8 @@ class KeyValueMetadataStore implements MetadataStore {
   }
 }
 
-function putIfChanged(keyValue: KeyValue, key: string, value: string): KeyChange[] {
-  return keyValue.find(key) === value ? [] : [{ type: 'put', key, value }];
+async function putIfChanged(keyValue: KeyValue, key: string, value: string): Promise<KeyChange[]> {
+  return (await keyValue.find(key)) === value ? [] : [{ type: 'put', key, value }];
 }
 
 function pointsAlike(one: TagRecord, other: TagRecord): boolean {

@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+import { type Digest, digestAlgorithm, digestHex, findDigest } from '../../oci/digest.ts';
+
+/** Where everything is below the data directory. */
+export interface Layout {
+  readonly dataDir: string;
+  readonly blobs: string;
+  readonly ingest: string;
+  readonly quarantine: string;
+  readonly trash: string;
+  readonly metadata: string;
+  /** Says at the next start that the index gave a damaged block in this life. */
+  readonly damageMark: string;
+  readonly lock: string;
+  readonly format: string;
+  readonly names: string;
+  shard(digest: Digest): string;
+  blob(digest: Digest): string;
+  ingestOf(digest: Digest): string;
+}
+
+export function createLayout(dataDir: string): Layout {
+  const below = (name: string) => join(dataDir, name);
+  const shard = (digest: Digest) => join(dataDir, 'blobs', digestAlgorithm(digest), digestHex(digest).slice(0, 2));
+  return {
+    dataDir,
+    blobs: below('blobs'),
+    ingest: below('ingest'),
+    quarantine: below('quarantine'),
+    trash: below('trash'),
+    metadata: below('metadata'),
+    damageMark: below('metadata.damaged'),
+    lock: below('lock'),
+    format: below('format.json'),
+    names: below('names.log'),
+    shard,
+    blob: (digest) => join(shard(digest), digestHex(digest)),
+    ingestOf: (digest) => join(dataDir, 'ingest', fileName(digest)),
+  };
+}
+
+/** Returns a digest as a file name: `sha256-<hex>`. */
+export function fileName(digest: Digest): string {
+  return `${digestAlgorithm(digest)}-${digestHex(digest)}`;
+}
+
+/** Reads a digest out of a file name, or returns undefined for a stranger's. */
+export function digestOfFileName(name: string): Digest | undefined {
+  return findDigest(name.replace('-', ':'));
+}

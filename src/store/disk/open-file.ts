@@ -1,0 +1,83 @@
+import type { Files } from './files.ts';
+
+/**
+ * One open file. Closing waits for reads and writes under way: a number closed under them could by then be another file, and
+ * they would touch the wrong bytes.
+ */
+export class OpenFile {
+  readonly #files: Files;
+  readonly #fd: number;
+  #inFlight = 0;
+  #idle: PromiseWithResolvers<void> | undefined;
+  #closed: Promise<void> | undefined;
+
+  constructor(files: Files, fd: number) {
+    this.#files = files;
+    this.#fd = fd;
+  }
+
+  static async open(files: Files, path: string, mode: 'read' | 'write' | 'create'): Promise<OpenFile> {
+    return new OpenFile(files, await files.open(path, mode));
+  }
+
+  get sizeBytes(): number {
+    this.#checkOpen();
+    return this.#files.sizeOf(this.#fd);
+  }
+
+  read(target: Uint8Array, position: number): Promise<number> {
+    return this.#track(() => this.#files.read(this.#fd, target, position));
+  }
+
+  /** Reads until the target is full or the file ends. */
+  async readFully(target: Uint8Array, position: number): Promise<number> {
+    let filled = 0;
+    while (filled < target.length) {
+      const count = await this.read(filled === 0 ? target : target.subarray(filled), position + filled);
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  }
+
+  write(bytes: Uint8Array, position: number): Promise<void> {
+    return this.#track(() => this.#files.write(this.#fd, bytes, position));
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return this.#track(() => this.#files.truncate(this.#fd, sizeBytes));
+  }
+
+  sync(): Promise<void> {
+    return this.#track(() => this.#files.sync(this.#fd));
+  }
+
+  /** Idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= this.#finish();
+    return this.#closed;
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#inFlight > 0) {
+      this.#idle = Promise.withResolvers<void>();
+      await this.#idle.promise;
+    }
+    await this.#files.close(this.#fd);
+  }
+
+  async #track<Value>(work: () => Promise<Value>): Promise<Value> {
+    this.#checkOpen();
+    this.#inFlight += 1;
+    try {
+      return await work();
+    } finally {
+      this.#inFlight -= 1;
+      if (this.#inFlight === 0) this.#idle?.resolve();
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed !== undefined) throw new Error('file is used after it was closed');
+  }
+}

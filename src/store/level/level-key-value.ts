@@ -1,0 +1,181 @@
+import { Level } from 'level';
+import { isCode } from '../../lib/errors.ts';
+import type { KeyChange, KeyRange, KeyValue } from '../key-value.ts';
+import { translateLevelError } from './level-errors.ts';
+
+export interface LevelOptions {
+  readonly path: string;
+  /** False once the store exists: LevelDB would silently start an empty database where its CURRENT file is missing. */
+  readonly createIfMissing: boolean;
+  /** Hears once that a block could not be read, so that the next start repairs. */
+  readonly onDamage: () => void;
+  /** Makes room on a full disk, so that the database can be opened again. */
+  readonly makeRoom: () => Promise<void>;
+}
+
+interface QueuedBatch {
+  readonly changes: readonly KeyChange[];
+  readonly isDurable: boolean;
+  readonly done: PromiseWithResolvers<void>;
+}
+
+// Look-ups are synchronous, so the blocks of a warm working set should be in memory: 20,000 blobs take about 10 MiB.
+const blockCacheBytes = 16 * 1024 * 1024;
+// Entries fetched from LevelDB's thread at a time during a walk.
+const walkStep = 512;
+// Batches that wait for the same flush go down together up to this many changes; LevelDB itself stops grouping at 1 MiB.
+const maxGroupedChanges = 2000;
+
+/** Opens LevelDB. To be called once per path and process. @throws STORE_LOCKED, STORE_CORRUPT, STORE_UNWRITABLE, STORE_FULL */
+export async function openLevelKeyValue(options: LevelOptions): Promise<KeyValue> {
+  const level = new Level<string, string>(options.path);
+  try {
+    await level.open({ createIfMissing: options.createIfMissing, cacheSize: blockCacheBytes });
+  } catch (error) {
+    throw translateLevelError(error, options.path);
+  }
+  return new LevelKeyValue(level, options);
+}
+
+/**
+ * One batch is with LevelDB at a time, made of all that wait. A batch that fails (full disk) leaves a torn record in LevelDB's
+ * log, and whatever is written after it into the same log reads as success and is gone after the next open (measured with a
+ * full tmpfs). So after a failure the database is closed and opened again, which starts a new log, before anything else is
+ * written. Look-ups and walks wait for that.
+ */
+class LevelKeyValue implements KeyValue {
+  readonly #level: Level<string, string>;
+  readonly #options: LevelOptions;
+  readonly #queue: QueuedBatch[] = [];
+  #pumping: Promise<void> | undefined;
+  #isTorn = false;
+  #isDamageTold = false;
+  #reopening: Promise<void> | undefined;
+  #reads = 0;
+  #readsDone: PromiseWithResolvers<void> | undefined;
+
+  constructor(level: Level<string, string>, options: LevelOptions) {
+    this.#level = level;
+    this.#options = options;
+  }
+
+  async find(key: string): Promise<string | undefined> {
+    await this.#ready();
+    try {
+      return this.#level.getSync(key);
+    } catch (error) {
+      throw this.#told(error);
+    }
+  }
+
+  batch(changes: readonly KeyChange[], options: { isDurable: boolean }): Promise<void> {
+    if (changes.length === 0) return Promise.resolve();
+    const done = Promise.withResolvers<void>();
+    this.#queue.push({ changes, isDurable: options.isDurable, done });
+    this.#pumping ??= this.#pump().finally(() => {
+      this.#pumping = undefined;
+    });
+    return done.promise;
+  }
+
+  async *walk(range: KeyRange): AsyncIterable<readonly [string, string]> {
+    let from = range.from;
+    // In steps, each with an iterator of its own: none may be open while the database is opened again.
+    for (let left = range.limit ?? Number.POSITIVE_INFINITY; left > 0; ) {
+      const limit = Math.min(left, walkStep);
+      const entries = await this.#readStep(from, range.to, limit);
+      yield* entries;
+      const last = entries.at(-1);
+      if (last === undefined || entries.length < limit) return;
+      from = `${last[0]}\x00`;
+      left -= entries.length;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#pumping;
+    await this.#level.close();
+  }
+
+  async #readStep(from: string, to: string, limit: number): Promise<[string, string][]> {
+    await this.#ready();
+    this.#reads += 1;
+    try {
+      return await this.#level.iterator<string, string>({ gte: from, lt: to, limit }).all();
+    } catch (error) {
+      throw this.#told(error);
+    } finally {
+      this.#reads -= 1;
+      if (this.#reads === 0) this.#readsDone?.resolve();
+    }
+  }
+
+  async #pump(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const group = this.#takeGroup();
+      try {
+        if (this.#isTorn) await this.#reopen();
+        const sync = group.some((queued) => queued.isDurable);
+        await this.#level.batch(
+          group.flatMap((queued) => [...queued.changes]),
+          { sync },
+        );
+        for (const { done } of group) done.resolve();
+      } catch (error) {
+        this.#isTorn = true;
+        const coded = this.#told(error);
+        for (const { done } of group) done.reject(coded);
+      }
+    }
+  }
+
+  #takeGroup(): QueuedBatch[] {
+    let changes = 0;
+    let count = 0;
+    for (const queued of this.#queue) {
+      changes += queued.changes.length;
+      if (count > 0 && changes > maxGroupedChanges) break;
+      count += 1;
+    }
+    return this.#queue.splice(0, count);
+  }
+
+  /** Waits for a reopening under way; one that failed is tried again. */
+  async #ready(): Promise<void> {
+    await this.#reopening?.catch(() => {});
+    if (this.#level.status !== 'open' && this.#isTorn) await this.#reopen();
+  }
+
+  #reopen(): Promise<void> {
+    this.#reopening ??= this.#openAgain().finally(() => {
+      this.#reopening = undefined;
+    });
+    return this.#reopening;
+  }
+
+  async #openAgain(): Promise<void> {
+    await this.#options.makeRoom();
+    // No await between here and the close: a walk that starts now waits for the reopening.
+    if (this.#reads > 0) {
+      this.#readsDone = Promise.withResolvers<void>();
+      await this.#readsDone.promise;
+      this.#readsDone = undefined;
+    }
+    try {
+      await this.#level.close();
+      await this.#level.open({ createIfMissing: false, cacheSize: blockCacheBytes });
+      this.#isTorn = false;
+    } catch (error) {
+      throw this.#told(error);
+    }
+  }
+
+  #told(error: unknown): unknown {
+    const coded = translateLevelError(error, this.#options.path);
+    if (isCode(coded, 'STORE_CORRUPT') && !this.#isDamageTold) {
+      this.#isDamageTold = true;
+      this.#options.onDamage();
+    }
+    return coded;
+  }
+}
