@@ -3,7 +3,7 @@
  * Where the mirror fails they have nowhere else to go: their other endpoint is a closed port, so an outcome is the mirror's.
  */
 import { execFile } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, readFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import type { Endpoint } from '../shoal-node.ts';
 
@@ -72,12 +72,13 @@ export function runCommand(
   });
 }
 
-/** Runs a command that must work. */
-export async function runOrThrow(...call: Parameters<typeof runCommand>): Promise<CommandOutcome> {
-  const outcome = await runCommand(...call);
-  if (outcome.exitCode !== 0)
-    throw new Error(`${call[0]} ${call[1].join(' ')}: exit ${outcome.exitCode}\n${outcome.output}`);
-  return outcome;
+/** Removes the mounts that a client has left below its directory. */
+export async function unmountBelow(directory: string): Promise<void> {
+  const mounts = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((path) => path.startsWith(`${directory}/`));
+  for (const path of mounts.reverse()) await runCommand('umount', ['-l', path]);
 }
 
 /** Finds a program on the path, or in Debian's directories for daemons. */

@@ -11,7 +11,7 @@ import {
   type LabClientOptions,
   type Mirror,
   runCommand,
-  runOrThrow,
+  unmountBelow,
 } from './client.ts';
 
 interface ContainersFiles {
@@ -79,7 +79,7 @@ export async function startPodmanLikeClient(name: 'podman' | 'buildah', options:
       await call(['rmi', '-f', nameOf(image)]);
     },
     async [Symbol.asyncDispose]() {
-      await runOrThrow('sh', ['-c', `grep -o '${directory}[^ ]*' /proc/mounts | sort -r | xargs -r umount -l`]);
+      await unmountBelow(directory);
     },
   };
   if (name === 'buildah') return client;

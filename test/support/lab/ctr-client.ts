@@ -9,7 +9,7 @@ import {
   type LabClientOptions,
   type Mirror,
   runCommand,
-  runOrThrow,
+  unmountBelow,
 } from './client.ts';
 
 /** Starts a containerd and pulls with ctr through hosts.toml, as CRI does; requests carry `?ns=docker.io`. */
@@ -81,7 +81,7 @@ export async function startCtrClient(options: LabClientOptions): Promise<LabClie
     },
     async [Symbol.asyncDispose]() {
       await child.stop();
-      await runOrThrow('sh', ['-c', `grep -o '${directory}[^ ]*' /proc/mounts | sort -r | xargs -r umount -l`]);
+      await unmountBelow(directory);
     },
   };
 }
