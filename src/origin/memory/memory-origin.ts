@@ -61,7 +61,7 @@ interface RepositoryContent {
 
 /** Creates an origin that holds only what is put into it. */
 export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOrigin {
-  const { servesRanges = true, chunkBytes = 64 * 1024 } = options;
+  const { chunkBytes = 64 * 1024 } = options;
   const repositories = new Map<string, RepositoryContent>();
   const calls: MemoryOriginCall[] = [];
   const met = new Map<string, number>();
@@ -109,12 +109,26 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
     signal: AbortSignal,
   ): AsyncGenerator<Uint8Array> {
     let receivedBytes = 0;
-    for await (const chunk of chunks) {
-      signal.throwIfAborted();
-      receivedBytes += chunk.length;
-      sentBytes += chunk.length;
-      if (receivedBytes > expectedBytes) throw new OriginError('ORIGIN_BAD_ANSWER', 'the body is longer than promised');
-      yield chunk;
+    const aborted = Promise.withResolvers<never>();
+    aborted.promise.catch(() => {});
+    const onAbort = () => aborted.reject(signal.reason);
+    signal.addEventListener('abort', onAbort);
+    const iterator = chunks[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        // A hook may wait for ever; the caller's abort ends the body all the same.
+        const step = await Promise.race([iterator.next(), aborted.promise]);
+        if (step.done === true) break;
+        receivedBytes += step.value.length;
+        sentBytes += step.value.length;
+        if (receivedBytes > expectedBytes) {
+          throw new OriginError('ORIGIN_BAD_ANSWER', 'the body is longer than promised');
+        }
+        yield step.value;
+      }
+    } finally {
+      signal.removeEventListener('abort', onAbort);
     }
     if (receivedBytes < expectedBytes) {
       throw new OriginError('ORIGIN_CUT', 'the body ended early', { details: { receivedBytes, expectedBytes } });
@@ -179,7 +193,7 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
           details: { expectedBytes: range.sizeBytes, actualBytes: blob.sizeBytes },
         });
       }
-      const isWhole = !servesRanges && (range.start > 0 || range.end < range.sizeBytes);
+      const isWhole = options.servesRanges === false && (range.start > 0 || range.end < range.sizeBytes);
       const { start, end } = isWhole ? { start: 0, end: blob.sizeBytes } : range;
       const runs = readRuns(blob, start, end);
       const altered = options.alterBody?.(call, runs, signal) ?? runs;
