@@ -1,15 +1,30 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { pieceHash } from '../../content/piece-hash.ts';
 import { type PiecePlan, pieceAt, pieceRange, planPieces } from '../../content/piece-plan.ts';
-import { signPiece } from '../../content/signed-piece.ts';
+import { type NodeIdentity, signPiece } from '../../content/signed-piece.ts';
+import type { Clock } from '../../lib/clock.ts';
 import { isCode, toError } from '../../lib/errors.ts';
 import { raceAbort } from '../../lib/race-abort.ts';
 import { createDigestHash, type Digest, digestAlgorithm } from '../../oci/digest.ts';
 import type { Repository } from '../../oci/repository.ts';
-import type { BlobHandle, Ingest } from '../../store/blob-store.ts';
+import type { Origin } from '../../origin/origin.ts';
+import type { BlobHandle, BlobStore, Ingest } from '../../store/blob-store.ts';
 import { SwarmError } from '../errors.ts';
 import type { BlobRequest, Download, DownloadReader, Transfer } from '../swarm.ts';
-import type { MemorySwarmDeps } from './memory-swarm.ts';
+
+export interface MemorySwarmDeps {
+  readonly blobs: BlobStore;
+  readonly origin: Origin;
+  readonly identity: NodeIdentity;
+  readonly clock: Clock;
+  /** Stores of other nodes in this process, read before the origin is asked; absent = alone. */
+  readonly peers?: () => readonly MemorySwarmPeer[];
+}
+
+export interface MemorySwarmPeer {
+  readonly peer: PeerId;
+  readonly blobs: BlobStore;
+}
 
 /** Enough for a blob that several tenants name; more places would not make it easier to get. */
 const maxRepositories = 8;

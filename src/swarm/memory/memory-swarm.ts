@@ -1,26 +1,7 @@
-import type { PeerId } from '../../content/peer-id.ts';
-import type { NodeIdentity } from '../../content/signed-piece.ts';
-import type { Clock } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
-import type { Origin } from '../../origin/origin.ts';
-import type { BlobStore } from '../../store/blob-store.ts';
 import { SwarmError } from '../errors.ts';
 import type { BlobRequest, Download, Swarm, Transfer } from '../swarm.ts';
-import { MemoryDownload } from './memory-download.ts';
-
-export interface MemorySwarmDeps {
-  readonly blobs: BlobStore;
-  readonly origin: Origin;
-  readonly identity: NodeIdentity;
-  readonly clock: Clock;
-  /** Stores of other nodes in this process, read before the origin is asked; absent = alone. */
-  readonly peers?: () => readonly MemorySwarmPeer[];
-}
-
-export interface MemorySwarmPeer {
-  readonly peer: PeerId;
-  readonly blobs: BlobStore;
-}
+import { MemoryDownload, type MemorySwarmDeps } from './memory-download.ts';
 
 /** As many ended transfers as an operator's page shows. */
 const endedTransfersKept = 64;
