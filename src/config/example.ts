@@ -8,6 +8,8 @@ const samples: Readonly<Record<string, unknown>> = {
   'fleet.secret': 'at least sixteen characters',
   'fleet.bootstrap': ['node-1.lan:5002', 'shoal-peers.default.svc:5002'],
   'fleet.zone': 'rack-1',
+  'admin.token': 'at least sixteen characters',
+  'admin.hosts': ['node-1.lan'],
   'peer.announce': ['203.0.113.7:5002'],
   dockerConfigFile: '/root/.docker/config.json',
   'proxy.http': 'http://proxy.lan:3128',

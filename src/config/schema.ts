@@ -60,6 +60,18 @@ const registrySchema = z.strictObject({
 
 const adminSchema = z.strictObject({
   listen: field('address', listenAddress, '127.0.0.1:5001', 'Where the admin API, health and metrics answer.'),
+  token: optionalField(
+    'text',
+    z.string().min(16),
+    'Wanted as "Authorization: Bearer" for requests that change something; without it those are taken from this machine only.',
+    { isSecret: true },
+  ),
+  hosts: field(
+    'list',
+    z.array(z.string().min(1).max(253)).max(100),
+    [],
+    'Host names under which the admin API may be asked, beside its own address and those of the loopback.',
+  ),
 });
 
 const peerSchema = z.strictObject({
@@ -160,19 +172,38 @@ const tagsSchema = z.strictObject({
 });
 
 const cacheSchema = z.strictObject({
-  maxBytes: field('size', size, 0, 'Bytes of blobs this node may hold; 0 = as many as the disk takes.'),
+  maxBytes: field(
+    'size',
+    size,
+    0,
+    'Bytes of blobs this node should hold, 0 = as many as the disk takes. Above it the node says so in its health; nothing is evicted yet.',
+  ),
+  minFreeBytes: field('size', size, '512MiB', 'Disk space that blobs leave free.'),
+  ingestMaxAge: field('duration', duration, '7d', 'How long an unfinished blob that nobody asks for is kept.'),
+  quarantineMaxBytes: field('size', size, '1GiB', 'Blobs found corrupt that are kept for a person to look at.'),
 });
 
 const swarmSchema = z.strictObject({
   uploadBytesPerSecond: field('size', size, 0, 'Bytes per second sent to other nodes; 0 = no limit.'),
   downloadBytesPerSecond: field('size', size, 0, 'Bytes per second taken from other nodes; 0 = no limit.'),
-  uploadSlots: field('number', count(256), 16, 'Runs of pieces sent to other nodes at once.'),
-  downloads: field('number', count(256), 8, 'Blobs fetched at once; the rest wait in order.'),
+  uploadSlots: field('number', count(256), 8, 'Runs of pieces sent to other nodes at once.'),
   stallTimeout: field(
     'duration',
     duration,
     '5s',
     'Time another node may send nothing in the middle of a run of pieces.',
+  ),
+  patience: field(
+    'duration',
+    duration,
+    '30s',
+    'How long a blob may make no progress, with every source tried, before its clients are told.',
+  ),
+  resumeFor: field(
+    'duration',
+    duration,
+    '10m',
+    'How long a blob that failed with pieces in hand is tried again in the background.',
   ),
   bufferBytes: field('size', size, '48MiB', 'Memory for pieces on their way; without a free buffer nothing is read.'),
   verifierThreads: field('number', count(64), 2, 'Threads that hash blobs as they arrive.'),

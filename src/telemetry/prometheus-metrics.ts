@@ -19,32 +19,54 @@ export interface MetricInfo {
   readonly labels: readonly string[];
 }
 
-/** Creates metrics on prom-client. */
+/** Creates metrics on prom-client. Defining one again gives the one there is: several parts of a folder may share it. */
 export function createPrometheusMetrics(): PrometheusMetrics {
   const registry = new prometheus.Registry();
-  const infos: MetricInfo[] = [];
+  const defined = new Map<string, MetricInfo & { readonly metric: object }>();
   const listeners: (() => void)[] = [];
-  const configure = <Label extends string>(kind: MetricInfo['kind'], definition: MetricDefinition<Label>) => {
-    const labels = definition.labels ?? [];
-    infos.push({ name: definition.name, kind, help: definition.help, labels });
-    return { name: definition.name, help: definition.help, labelNames: [...labels], registers: [registry] };
+
+  const define = <Label extends string, Metric extends object>(
+    kind: MetricInfo['kind'],
+    definition: MetricDefinition<Label>,
+    create: (configuration: {
+      name: string;
+      help: string;
+      labelNames: string[];
+      registers: prometheus.Registry[];
+    }) => Metric,
+  ): Metric => {
+    const { name, help } = definition;
+    const labels: readonly string[] = definition.labels ?? [];
+    const known = defined.get(name);
+    if (known !== undefined) {
+      if (known.kind !== kind || known.labels.join() !== labels.join()) {
+        throw new TypeError(`metric ${name} is defined twice, and differently`);
+      }
+      return known.metric as Metric;
+    }
+    const metric = create({ name, help, labelNames: [...labels], registers: [registry] });
+    defined.set(name, { name, kind, help, labels, metric });
+    return metric;
   };
+
   return {
     counter<Label extends string = never>(definition: MetricDefinition<Label>): Counter<Label> {
-      const counter = new prometheus.Counter<string>(configure('counter', definition));
+      const counter = define('counter', definition, (settings) => new prometheus.Counter<string>(settings));
       return { add: (amount, labels) => (labels === undefined ? counter.inc(amount) : counter.inc(labels, amount)) };
     },
     gauge<Label extends string = never>(definition: MetricDefinition<Label>): Gauge<Label> {
-      const gauge = new prometheus.Gauge<string>(configure('gauge', definition));
+      const gauge = define('gauge', definition, (settings) => new prometheus.Gauge<string>(settings));
       return { set: (value, labels) => (labels === undefined ? gauge.set(value) : gauge.set(labels, value)) };
     },
     histogram<Label extends string = never>(
       definition: MetricDefinition<Label> & { buckets: readonly number[] },
     ): Histogram<Label> {
-      const histogram = new prometheus.Histogram<string>({
-        ...configure('histogram', definition),
-        buckets: [...definition.buckets],
-      });
+      const buckets = [...definition.buckets];
+      const histogram = define(
+        'histogram',
+        definition,
+        (settings) => new prometheus.Histogram<string>({ ...settings, buckets }),
+      );
       return {
         observe: (value, labels) =>
           labels === undefined ? histogram.observe(value) : histogram.observe(labels, value),
@@ -55,7 +77,10 @@ export function createPrometheusMetrics(): PrometheusMetrics {
       return registry.metrics();
     },
     contentType: registry.contentType,
-    definitions: () => infos.toSorted((left, right) => left.name.localeCompare(right.name)),
+    definitions: () =>
+      [...defined.values()]
+        .map(({ name, kind, help, labels }) => ({ name, kind, help, labels }))
+        .sort((left, right) => left.name.localeCompare(right.name)),
     onCollect: (listener) => void listeners.push(listener),
   };
 }

@@ -50,14 +50,14 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   });
   for (const warning of loaded.warnings) logger.warn({ warning }, 'configuration warning');
 
-  await using daemon = await startDaemon(config, { logger, version: readVersion() });
+  await using daemon = await startDaemon(config, { logger, version: readVersion(), ownsProcess: true });
   // The process began before this module could be loaded: what a person waits for is counted from there.
   const startMs = process.uptime() * 1000;
   logger.info({ startMs: Math.round(startMs), ...daemon.addresses, peer: daemon.peerId }, 'ready');
   if (isJson) {
-    const { addresses, peerId, dataDir } = daemon;
+    const { addresses, peerId, peerAddresses, dataDir } = daemon;
     io.stdout.write(
-      `${JSON.stringify({ ready: true, startMs: Math.round(startMs), peer: peerId, dataDir, ...addresses })}\n`,
+      `${JSON.stringify({ ready: true, startMs: Math.round(startMs), peer: peerId, dataDir, ...addresses, peerAddresses })}\n`,
     );
   } else {
     io.stdout.write(`shoal ${readVersion()} is ready after ${spanText(startMs)}\n\n${welcomeText(config, daemon)}\n`);

@@ -1,7 +1,20 @@
+import type { Config } from '../../config/schema.ts';
 import type { KadDirectoryOptions } from '../../discovery/kad/kad-directory.ts';
+import type { RootPublisherOptions } from '../../discovery/kad/root-publisher.ts';
+import type { MembershipOptions } from '../../discovery/membership/fleet-membership.ts';
 import type { TagHintsOptions } from '../../discovery/tags/channel-tag-hints.ts';
 
 const minuteMs = 60_000;
+const hourMs = 60 * minuteMs;
+
+/** A node that could not be reached is not asked as a tracker for so long, unless it connects. */
+export const unreachableMs = minuteMs;
+
+/** Soon enough for the first pull after a start; kad-dht waits a second by itself. */
+export const initialQuerySelfIntervalMs = 1000;
+
+/** libp2p's own default. */
+export const mdnsQueryIntervalMs = 10_000;
 
 /**
  * Numbers of the directory that all nodes of a fleet should share; they are no keys of the configuration, because a fleet in which
@@ -46,3 +59,33 @@ export const tagHintsOptions: TagHintsOptions = {
   maxChannels: 64,
   maxRequestsPerPeer: 32,
 };
+
+export const rootPublisherOptions: RootPublisherOptions = {
+  // Records live 48 h in kad-dht; hints this old still have half their life before them.
+  reprovideMinMs: 16 * hourMs,
+  reprovideMaxMs: 24 * hourMs,
+  provideTimeoutMs: 30_000,
+  retryMinMs: 10_000,
+  retryMaxMs: 30 * minuteMs,
+  // A provide costs 100-250 ms of CPU over the fleet: one at a time is nobody's load.
+  parallelProvides: 2,
+  maxRoots: 50_000,
+};
+
+export function membershipOptions(config: Config): MembershipOptions {
+  return {
+    bootstrap: config.fleet.bootstrap,
+    dialTimeoutMs: 10_000,
+    // A fleet that starts together must find itself in the time a container engine takes to start.
+    retryMinMs: 200,
+    retryMaxMs: 30_000,
+    resolveIntervalMs: minuteMs,
+    maxConnections: config.peer.maxConnections,
+    maxParallelDials: 20,
+    maxMembers: 10_000,
+    forgetAfterMs: 24 * hourMs,
+    settleTimeoutMs: 5_000,
+    exchangeIntervalMs: 30_000,
+    exchangeTimeoutMs: 10_000,
+  };
+}

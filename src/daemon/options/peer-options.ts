@@ -60,7 +60,7 @@ export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServe
     listen: peerListenAddress(config.peer.bulkListen, hasSecret),
     maxConnections: config.peer.maxConnections,
     // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
-    maxRequests: 4 * config.swarm.uploadSlots,
+    maxRequests: 2 * config.swarm.uploadSlots,
     maxRequestsPerPeer: 4,
     // One TLS record is 16 KiB; 256 KiB keeps system calls rare and a stalled peer cheap.
     chunkBytes: 256 * KiB,

@@ -32,6 +32,14 @@ test('lists what is defined, for the reference page', () => {
   ]);
 });
 
+test('gives the same metric to all who define it alike, and refuses another of its name', async () => {
+  const metrics = createPrometheusMetrics();
+  metrics.counter({ name: 'a_total', help: 'A.' }).add(1);
+  metrics.counter({ name: 'a_total', help: 'A.' }).add(2);
+  expect(await metrics.text()).toContain('a_total 3');
+  expect(() => metrics.gauge({ name: 'a_total', help: 'A.' })).toThrow('defined twice');
+});
+
 test('measures the process when asked', async () => {
   const metrics = createPrometheusMetrics();
   using _ = startProcessMetrics(metrics);

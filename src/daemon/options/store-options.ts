@@ -1,0 +1,23 @@
+import type { Config } from '../../config/schema.ts';
+import type { PrefixVerifiersOptions } from '../../content/threaded-prefix-verifiers.ts';
+import type { StoreOptions } from '../../store/disk/open-store.ts';
+
+export function storeOptions(config: Config, dataDir: string): StoreOptions {
+  return {
+    dataDir,
+    ingestMaxAgeMs: config.cache.ingestMaxAge,
+    minFreeBytes: config.cache.minFreeBytes,
+    // What a crash may forget of leases and uses; one small batch each time.
+    flushIntervalMs: 5_000,
+    quarantineMaxBytes: config.cache.quarantineMaxBytes,
+  };
+}
+
+export function verifierOptions(config: Config): PrefixVerifiersOptions {
+  // One a running download; the rest is a bound, not a target.
+  return { threads: config.swarm.verifierThreads, maxOpen: 1024 };
+}
+
+export function diskLimits(config: Config): { readonly minFreeBytes: number; readonly maxBytes: number } {
+  return { minFreeBytes: config.cache.minFreeBytes, maxBytes: config.cache.maxBytes };
+}

@@ -1,0 +1,40 @@
+import type { Config } from '../../config/schema.ts';
+import type { SwarmOptions } from '../../swarm/options.ts';
+
+/**
+ * The exchange between nodes. What is here and no key of the configuration has its figure from the simulator and the fleet bench
+ * (bench/simulate.ts, bench/results), and should be the same on every node.
+ */
+export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptions {
+  const { swarm } = config;
+  return {
+    schedule: {
+      maxRequests: 8,
+      maxRequestsPerPeer: 2,
+      maxSuppliers: 8,
+      // Leaves room in the buffers for what is being verified and written.
+      maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
+      readerWindowPieces: 2,
+      originWindowExtents: 4,
+      takeoverMs: 400,
+      originStallMs: 2_000,
+      peerStallMs: 2_000,
+      hedgeFactor: 3,
+    },
+    bulkPort,
+    zone: config.fleet.zone ?? '',
+    uploadSlots: swarm.uploadSlots,
+    uploadWaiting: 2,
+    uploadRetryAfterMs: 50,
+    uploadBytesPerSecond: swarm.uploadBytesPerSecond,
+    downloadBytesPerSecond: swarm.downloadBytesPerSecond,
+    // One round trip, in a loaded data centre; what comes later is pushed.
+    directoryTimeoutMs: 250,
+    // One more round trip: members say what they hold and claim.
+    settleMs: 50,
+    patienceMs: swarm.patience,
+    resumeForMs: swarm.resumeFor,
+    // Long enough to make lying useless, short enough that a mended node is welcome again by itself.
+    banMs: 3_600_000,
+  };
+}
