@@ -23,8 +23,15 @@ export interface NodeOptions<Services extends ServiceMap> {
   /** A dial with everything in it: name, socket, handshake. */
   readonly dialTimeoutMs: number;
   /** More libp2p services (kad-dht, mDNS), made by the folder that owns them. */
-  readonly services: ServiceFactoryMap<Services>;
+  readonly services: MoreServices<Services>;
 }
+
+/** Factories of services that may use each other and the base services. */
+export type MoreServices<Services extends ServiceMap> = {
+  [Name in keyof Services]: (components: BaseComponents & Services) => Services[Name];
+};
+
+type BaseComponents = Parameters<ServiceFactoryMap<BaseServices>['ping']>[0];
 
 export type BaseServices = { identify: Identify; identifyPush: IdentifyPush; ping: Ping };
 
