@@ -129,6 +129,8 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
       }
     } finally {
       signal.removeEventListener('abort', onAbort);
+      // Not awaited: the hook may be the one that never comes back.
+      iterator.return?.().catch(() => {});
     }
     if (receivedBytes < expectedBytes) {
       throw new OriginError('ORIGIN_CUT', 'the body ended early', { details: { receivedBytes, expectedBytes } });
