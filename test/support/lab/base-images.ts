@@ -2,7 +2,7 @@
  * Base images made on this machine, for building Shoal's own image where no registry can be reached: the shared libraries of the
  * locked Node, Debian's static busybox, and for the build base also Node, npm and npm's cache.
  */
-import { cpSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nodeProgram } from '../shoal-node.ts';
 import { findProgram, runCommand } from './client.ts';
@@ -60,7 +60,10 @@ export async function importBaseImages(
   copyInto(root, dirname(dirname(npm)), '/usr/lib/node_modules/npm');
   symlinkSync('/usr/lib/node_modules/npm/bin/npm-cli.js', join(root, 'usr', 'bin', 'npm'));
   const cache = await must('npm', ['config', 'get', 'cache', '--loglevel', 'error']);
-  copyInto(root, join(cache, '_cacache'), '/root/.npm/_cacache');
+  copyInto(root, join(cache, '_cacache'), '/npm-cache/_cacache');
+  // Without a user database there is no home directory to look into.
+  mkdirSync(join(root, 'usr', 'etc'), { recursive: true });
+  writeFileSync(join(root, 'usr', 'etc', 'npmrc'), 'cache=/npm-cache\n');
   await importImage(dockerd, root, build);
   rmSync(root, { recursive: true, force: true });
 }
