@@ -1,5 +1,5 @@
-import { planPieces, pieceRange } from '../../src/content/piece-plan.ts';
 import { pieceHash } from '../../src/content/piece-hash.ts';
+import { pieceRange, planPieces } from '../../src/content/piece-plan.ts';
 import { type BlobKey, type NodeIdentity, type SignedPiece, signPiece } from '../../src/content/signed-piece.ts';
 import { seededRandom } from '../../src/lib/clock.ts';
 import { digestOf } from '../../src/oci/digest.ts';

@@ -11,8 +11,8 @@ import { findPeerId, type PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { delay } from '../../lib/clock.ts';
 import { Emitter } from '../../lib/emitter.ts';
-import { toError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import { PeerError } from '../errors.ts';
@@ -225,7 +225,7 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
     }
     const session = this.#sessions.get(connection.id);
     if (session === undefined) throw toDialError(new Error('the connection closed at once'), target);
-    await abortable(session.admitted, signal);
+    await raceAbort(session.admitted, signal);
     return session;
   }
 
@@ -294,13 +294,4 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
 
 function streamName(protocol: string): string {
   return `/shoal/${protocol}/1`;
-}
-
-function abortable<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(toError(signal.reason));
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
-  });
 }

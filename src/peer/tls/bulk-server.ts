@@ -6,6 +6,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode, toError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { BulkAddress, PieceRun, PieceSource } from '../bulk.ts';
@@ -184,10 +185,13 @@ class TlsBulkServer implements BulkServer {
     response: ServerResponse,
     signal: AbortSignal,
   ): Promise<void> {
+    const opening = this.#deps.source.openPieces(peer, asked.digest, asked.first, asked.count, signal);
     let run: PieceRun;
     try {
-      run = await this.#deps.source.openPieces(peer, asked.digest, asked.first, asked.count, signal);
+      run = await raceAbort(opening, signal);
     } catch (error) {
+      // A source that opens the run after all must get its slot back.
+      if (signal.aborted) opening.then((late) => late.release(0)).catch(() => {});
       this.#replyFailure(response, peer, error, signal);
       return;
     }

@@ -183,7 +183,7 @@ export class PieceTransfer implements ConnectionOwner {
     let consumed: Promise<void> = Promise.resolve();
     for (const piece of pieces) {
       const range = pieceRange(this.#plan, piece.index);
-      const buffer = await this.#deps.pool.acquire(this.#plan.pieceBytes, this.#ending.signal);
+      const buffer = await this.#deps.pool.acquire(bufferSize(range.end - range.start), this.#ending.signal);
       try {
         await this.#fill(buffer, range.end - range.start);
         await this.#unlessFailed(consumed);
@@ -276,4 +276,9 @@ export class PieceTransfer implements ConnectionOwner {
 
 function isKeptAlive(head: ResponseHead): boolean {
   return head.headers.get('connection')?.toLowerCase() !== 'close';
+}
+
+/** Rounds up to a power of two, so that pieces of all sizes share few kinds of buffers. */
+function bufferSize(length: number): number {
+  return 2 ** Math.max(16, Math.ceil(Math.log2(length)));
 }

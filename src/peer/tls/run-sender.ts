@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import { raceAbort } from '../../lib/race-abort.ts';
 import type { PieceRun } from '../bulk.ts';
 import type { BufferPool } from './buffer-pool.ts';
 
@@ -64,13 +65,14 @@ export class RunSender {
     try {
       await this.#run.throttle(length, signal);
       for (let at = 0; at < length; ) {
-        const count = await this.#run.read(buffer.subarray(at, length), position + at);
+        const count = await raceAbort(this.#run.read(buffer.subarray(at, length), position + at), signal);
         if (count <= 0) throw new Error(`the source ended ${length - at} bytes early`);
         at += count;
       }
       return buffer;
     } catch (error) {
-      this.#pool.release(buffer);
+      // A read that was given up may still write into it.
+      this.#pool.discard(buffer);
       throw error;
     }
   }
