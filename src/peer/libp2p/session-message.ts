@@ -4,7 +4,7 @@ import { WireReader, WireWriter } from '../../lib/wire.ts';
 export const protocolMajor = 1;
 export const protocolMinor = 0;
 
-export const refusalReasons = ['version', 'banned', 'protocol'] as const;
+const refusalReasons = ['version', 'banned', 'protocol'] as const;
 export type RefusalReason = (typeof refusalReasons)[number];
 
 export interface Hello {

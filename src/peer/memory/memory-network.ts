@@ -25,7 +25,7 @@ export interface MemoryNetworkHub {
   onLinkChange(listener: () => void): () => void;
 }
 
-export type LinkState = 'open' | 'paused' | 'cut';
+type LinkState = 'open' | 'paused' | 'cut';
 
 export interface MemoryHubOptions extends MemoryChannelOptions {
   readonly clock?: Clock;
