@@ -22,7 +22,7 @@ export interface Files {
   stat(path: string): Promise<FileStat | undefined>;
   /** Lists a directory; an absent one is empty. */
   list(path: string): Promise<string[]>;
-  /** Lists the plain files of one directory with their sizes. */
+  /** Lists the plain files of one directory with their sizes; what is no directory has none. */
   listFiles(path: string): Promise<NamedFile[]>;
   /** Makes a directory and those above it; returns whether it was absent. */
   makeDirectory(path: string): Promise<boolean>;
@@ -110,10 +110,12 @@ export const systemFiles: Files = {
 
   // Synchronous inside: a start with 20,000 blobs takes a tenth of a second this way and over a second through the thread pool.
   async listFiles(path) {
+    if (!fs.statSync(path, { throwIfNoEntry: false })?.isDirectory()) return [];
     const files: NamedFile[] = [];
     for (const entry of fs.readdirSync(path, { withFileTypes: true })) {
       if (!entry.isFile()) continue;
-      files.push({ name: entry.name, sizeBytes: fs.statSync(`${path}/${entry.name}`).size });
+      const stat = fs.statSync(`${path}/${entry.name}`, { throwIfNoEntry: false });
+      if (stat !== undefined) files.push({ name: entry.name, sizeBytes: stat.size });
     }
     return files;
   },

@@ -11,6 +11,7 @@ import { reconcileEdges, walkNames } from '../metadata/reconcile.ts';
 import type { Store } from '../store.ts';
 import { createStoreMetrics, type StoreMetrics } from '../store-metrics.ts';
 import { type AdoptDeps, adoptOrphan } from './adopt.ts';
+import { forEachConcurrently } from './concurrently.ts';
 import { DiskBlobStore } from './disk-blob-store.ts';
 import { type Files, systemFiles } from './files.ts';
 import { createLayout, type Layout } from './layout.ts';
@@ -42,8 +43,11 @@ export interface StoreOptions {
   readonly quarantineMaxBytes: number;
 }
 
-// Hashed before the store opens, a fifth of a second's worth: what a crash between rename and record leaves is mostly this small.
-const adoptFirstBytes = 32 * 1024 * 1024;
+// Hashed before the store opens, at most a fifth of a second's worth: what a crash between rename and record leaves is mostly
+// this little. After a lost index the rest is hashed while the store is in use.
+const adoptFirst = { bytes: 32 * 1024 * 1024, files: 100 };
+// Small files are a few waits for the thread pool each; more at once would take threads from requests.
+const concurrentAdoptions = 2;
 
 /**
  * Opens the store in a data directory: takes the lock, opens the index (repaired or rebuilt if need be), brings files and records
@@ -119,7 +123,11 @@ async function assemble(parts: Parts, options: StoreOptions, opened: OpenedIndex
   const adoptDeps: AdoptDeps = { files, layout, blobs, keyValue, logger };
   const isIndexLost = state !== 'intact';
   const { first, rest } = splitOrphans(held.orphans, logged);
-  for (const orphan of first) await adoptOrphan(adoptDeps, orphan, { isIndexLost }, tasks.signal);
+  const adoptAll = (orphans: readonly Orphan[], signal: AbortSignal) =>
+    forEachConcurrently(orphans, concurrentAdoptions, (orphan) =>
+      adoptOrphan(adoptDeps, orphan, { isIndexLost }, signal),
+    );
+  await adoptAll(first, tasks.signal);
 
   const leases = new LeaseTable(keyValue);
   const unlogged = createKeyValueMetadataStore({ keyValue, leases, names: noNameLog });
@@ -137,7 +145,7 @@ async function assemble(parts: Parts, options: StoreOptions, opened: OpenedIndex
   const recovered = Promise.withResolvers<void>();
   tasks.run(async (signal) => {
     try {
-      for (const orphan of rest) await adoptOrphan(adoptDeps, orphan, { isIndexLost }, signal);
+      await adoptAll(rest, signal);
     } finally {
       recovered.resolve();
     }
@@ -192,9 +200,12 @@ function splitOrphans(orphans: readonly Orphan[], logged: LoggedNames): { first:
     (one, other) => Number(named.has(other.digest)) - Number(named.has(one.digest)) || one.sizeBytes - other.sizeBytes,
   );
   let bytes = 0;
-  const count = ordered.findIndex((orphan) => {
-    bytes += orphan.sizeBytes;
-    return bytes > adoptFirstBytes && !named.has(orphan.digest);
+  let unnamed = 0;
+  const count = ordered.findIndex(({ digest, sizeBytes }) => {
+    if (named.has(digest)) return false;
+    bytes += sizeBytes;
+    unnamed += 1;
+    return bytes > adoptFirst.bytes || unnamed > adoptFirst.files;
   });
   const at = count === -1 ? ordered.length : count;
   return { first: ordered.slice(0, at), rest: ordered.slice(at) };

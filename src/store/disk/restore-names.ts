@@ -5,6 +5,7 @@ import type { NameEntry } from '../metadata/name-log.ts';
 import { walkNames } from '../metadata/reconcile.ts';
 import type { MetadataStore } from '../metadata-store.ts';
 import { readStoredManifest } from './adopt.ts';
+import { forEachConcurrently } from './concurrently.ts';
 import type { Files } from './files.ts';
 import type { Layout } from './layout.ts';
 import type { LoggedNames } from './name-log-file.ts';
@@ -25,6 +26,9 @@ export interface RestoreResult {
   readonly isLogCurrent: boolean;
 }
 
+// Their batches go down in one flush.
+const concurrentRestores = 32;
+
 /**
  * Brings the index and the name log together. LevelDB drops damaged log records without a word; a name is logged after its
  * batch and its removal before, so one that is only in the log was lost and comes back. Names only in the index are kept.
@@ -41,10 +45,10 @@ export async function restoreNames(deps: RestoreDeps, logged: LoggedNames): Prom
     if (log !== undefined && !saysTheSame(log, entry)) isLogCurrent = false;
   }
   let restored = 0;
-  for (const entry of missing.values()) {
-    isLogCurrent = false;
+  if (missing.size > 0) isLogCurrent = false;
+  await forEachConcurrently([...missing.values()], concurrentRestores, async (entry) => {
     if (await restore(deps, entry)) restored += 1;
-  }
+  });
   if (restored > 0) deps.logger.warn({ restored }, 'names the index had lost were restored from the name log');
   return { restored, isLogCurrent };
 }

@@ -72,9 +72,7 @@ class LevelKeyValue implements KeyValue {
     if (changes.length === 0) return Promise.resolve();
     const done = Promise.withResolvers<void>();
     this.#queue.push({ changes, isDurable: options.isDurable, done });
-    this.#pumping ??= this.#pump().finally(() => {
-      this.#pumping = undefined;
-    });
+    this.#pumping ??= this.#pump();
     return done.promise;
   }
 
@@ -127,6 +125,8 @@ class LevelKeyValue implements KeyValue {
         for (const { done } of group) done.reject(coded);
       }
     }
+    // In the same turn in which the queue was seen empty: a batch that comes next must start a pump of its own.
+    this.#pumping = undefined;
   }
 
   #takeGroup(): QueuedBatch[] {
