@@ -7,7 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, waitUntil } from '../../test/support/child.ts';
 import { type DockerRegistry, startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
-import { countConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
+import { readConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
 import { type Agent, startAgent } from './agent.ts';
 import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
 import type { RandomImage } from './random-image.ts';
@@ -156,8 +156,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await waitUntil(
       `node ${index} to see ${expectedPeers(index)} peers`,
       async () => {
-        const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/peers' });
-        return answer.status === 200 && countConnectedPeers(answer.body) >= expectedPeers(index);
+        const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/status' });
+        return answer.status === 200 && readConnectedPeers(answer.body) >= expectedPeers(index);
       },
       { timeoutMs: readyTimeoutMs, intervalMs: 250, child: daemon },
     );

@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import type { StatusAnswer } from '../../src/admin/api.ts';
 import { type Child, startChild, waitUntil } from './child.ts';
 
 export interface ShoalNodeOptions {
@@ -173,17 +174,14 @@ export async function startNodes(
   return nodes;
 }
 
-/** Counts the connected peers in an answer of `GET /api/v1/peers`. */
-export function countConnectedPeers(body: string): number {
-  const answer = JSON.parse(body) as { readonly peers?: readonly unknown[] } | readonly unknown[];
-  return Array.isArray(answer)
-    ? answer.length
-    : ((answer as { readonly peers?: readonly unknown[] }).peers?.length ?? 0);
+/** Reads how many nodes are connected out of an answer of `GET /api/v1/status`. */
+export function readConnectedPeers(body: string): number {
+  return (JSON.parse(body) as StatusAnswer).peers.connected;
 }
 
 async function countPeers(adminUrl: string): Promise<number> {
-  const answer = await fetch(`${adminUrl}/api/v1/peers`);
-  return answer.ok ? countConnectedPeers(await answer.text()) : 0;
+  const answer = await fetch(`${adminUrl}/api/v1/status`);
+  return answer.ok ? readConnectedPeers(await answer.text()) : 0;
 }
 
 /** Tells whether a URL answers 200; a refused connection is a no. */
