@@ -40,7 +40,14 @@ export class DirectoryFleet implements AsyncDisposable {
     const clock = this.#clock;
     const routing = createTrackerRouting({ network, clock }, { unreachableMs: 60_000 });
     const directory = await startKadDirectory(
-      { network, routing, clock, random: seededRandom(this.nodes.length), logger: silentLogger, metrics: noMetrics },
+      {
+        network,
+        routing,
+        clock,
+        random: seededRandom(this.nodes.length),
+        logger: silentLogger,
+        metrics: noMetrics,
+      },
       this.#options,
     );
     const node: FleetNode = {

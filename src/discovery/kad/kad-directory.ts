@@ -83,7 +83,7 @@ class KadDirectory implements Directory, AsyncDisposable {
     this.#options = options;
     this.#self = deps.network.self;
     this.#metrics = createDiscoveryMetrics(deps.metrics);
-    this.#tasks = new TaskGroup((error) => deps.logger.error({ error }, 'directory task failed'));
+    this.#tasks = new TaskGroup((error) => deps.logger.error({ err: error }, 'directory task failed'));
     const parts = { ...deps, metrics: this.#metrics, tasks: this.#tasks };
     const onPush = (found: readonly FoundFor[]) => this.#takePush(found);
     this.#service = new TrackerService({ ...parts, tracker: new Tracker(deps.random, options), onPush }, options);

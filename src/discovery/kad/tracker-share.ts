@@ -114,7 +114,7 @@ export class TrackerShare {
     } catch (error) {
       metrics.requests.add(1, { kind: message.kind, result: 'failed' });
       if (!isCode(error, 'DISCOVERY_STOPPED')) {
-        logger.debug({ peer: this.peer, code: isCode(error) ? 'unknown' : undefined, error }, 'tracker did not answer');
+        logger.debug({ peer: this.peer, err: error }, 'tracker did not answer');
         this.#noteFailure();
         if (message.kind !== 'find') this.repair();
       }

@@ -4,6 +4,7 @@ import type { Health } from '../../health/health.ts';
 import { type Clock, delay, type Random } from '../../lib/clock.ts';
 import { CodedError, isCode, toError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import type { PeerChange, PeerNetwork } from '../../peer/peer-network.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -127,15 +128,7 @@ class FleetMembership implements Membership, AsyncDisposable {
   }
 
   async settled(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = () => aborted.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      await Promise.race([this.#settled.promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
+    await raceAbort(this.#settled.promise, signal);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
