@@ -123,7 +123,7 @@ export class Gathering {
  * Joins the lists of several trackers. A provider's rank is the one given by the closest tracker that knows it, so that all who
  * reach that tracker order it alike.
  */
-export function mergeProviders(
+function mergeProviders(
   lists: readonly { readonly order: number; readonly providers: readonly Provider[] }[],
   self: PeerId,
 ): Provider[] {

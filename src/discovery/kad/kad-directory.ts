@@ -76,7 +76,7 @@ class KadDirectory implements Directory, AsyncDisposable {
   #isResharding = false;
   #cancelReshard: (() => void) | undefined;
   #cancelRefresh: (() => void) | undefined;
-  #stopWatching: (() => void) | undefined;
+  #stopWatching: readonly (() => void)[] = [];
 
   constructor(deps: KadDirectoryDeps, options: KadDirectoryOptions) {
     this.#deps = deps;
@@ -105,7 +105,12 @@ class KadDirectory implements Directory, AsyncDisposable {
 
   start(): void {
     this.#service.start();
-    this.#stopWatching = this.#deps.routing.onChange(() => this.#reshardSoon());
+    this.#stopWatching = [
+      this.#deps.routing.onChange(() => this.#reshardSoon()),
+      this.#deps.network.onPeerChange(({ kind, peer }) => {
+        if (kind === 'connected') this.#pool.peerConnected(peer);
+      }),
+    ];
     this.#scheduleRefresh();
   }
 
@@ -188,7 +193,7 @@ class KadDirectory implements Directory, AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#isStopped) return;
     this.#isStopped = true;
-    this.#stopWatching?.();
+    for (const stop of this.#stopWatching) stop();
     this.#cancelReshard?.();
     this.#cancelRefresh?.();
     await new Promise<void>((resolve) => {

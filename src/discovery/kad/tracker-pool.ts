@@ -42,6 +42,11 @@ export class TrackerPool {
     for (const share of this.#shares.values()) share.repair();
   }
 
+  /** Tries a tracker at once that has just connected, however often it failed before. */
+  peerConnected(peer: PeerId): void {
+    this.#shares.get(peer)?.retryNow();
+  }
+
   /** Gives up trackers that are neither used nor connected. */
   dropIdle(): void {
     for (const [peer, share] of this.#shares) {

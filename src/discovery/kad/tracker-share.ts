@@ -64,11 +64,7 @@ export class TrackerShare {
       peer,
       {
         ...deps,
-        onOpen: () => {
-          this.#failures = 0;
-          this.#notBeforeMs = 0;
-          this.repair();
-        },
+        onOpen: () => this.retryNow(),
         onClose: () => this.repair(),
       },
       options,
@@ -134,6 +130,15 @@ export class TrackerShare {
       this.#isRepairing = true;
       this.#deps.tasks.run(() => this.#repairNow());
     });
+  }
+
+  /** Forgets failures, because the peer is there (again), and repairs. */
+  retryNow(): void {
+    this.#failures = 0;
+    this.#notBeforeMs = 0;
+    this.#cancelRetry?.();
+    this.#cancelRetry = undefined;
+    this.repair();
   }
 
   /** Makes the tracker forget this node. */

@@ -254,6 +254,7 @@ class FleetMembership implements Membership, AsyncDisposable {
       this.#metrics.dials.add(1, { result: reason });
       const fields = { address: target.address, source: target.source, reason: toError(error).message };
       if (reason === 'untrusted' && !this.#refused.has(target.address)) {
+        if (this.#refused.size >= this.#options.maxMembers) this.#refused.clear();
         this.#refused.add(target.address);
         logger.warn(fields, 'a node does not belong to this fleet: its secret or its identity differs');
       } else {
