@@ -9,8 +9,13 @@ export interface UploadTicket {
   readonly peer: PeerId;
   /** Key of the first piece of the run. */
   readonly pieceKey: string;
+  /** The first, small pieces of a blob: a client waits for its first byte, and they cost next to nothing. */
+  readonly isUrgent: boolean;
   readonly grant: () => void;
 }
+
+// Small pieces do not wait behind large ones; bounded all the same.
+const urgentSlots = 8;
 
 export class UploadQueue {
   readonly #slots: number;
@@ -35,7 +40,7 @@ export class UploadQueue {
 
   /** Grants at once, queues, or returns false when the queue is full. */
   enter(ticket: UploadTicket): boolean {
-    if (this.#used < this.#slots) {
+    if (this.#used < this.#slots + (ticket.isUrgent ? urgentSlots : 0)) {
       this.#grant(ticket);
       return true;
     }
@@ -58,6 +63,7 @@ export class UploadQueue {
     const running = (this.#running.get(ticket.peer) ?? 1) - 1;
     if (running === 0) this.#running.delete(ticket.peer);
     else this.#running.set(ticket.peer, running);
+    if (this.#used >= this.#slots) return;
     const next = this.#next();
     if (next === undefined) return;
     this.#waiting.splice(this.#waiting.indexOf(next), 1);
@@ -72,6 +78,7 @@ export class UploadQueue {
 
   #compare(a: UploadTicket, b: UploadTicket): number {
     return (
+      Number(b.isUrgent) - Number(a.isUrgent) ||
       (this.#sent.get(a.pieceKey) ?? 0) - (this.#sent.get(b.pieceKey) ?? 0) ||
       (this.#running.get(a.peer) ?? 0) - (this.#running.get(b.peer) ?? 0)
     );

@@ -1,11 +1,11 @@
 import { Bitfield } from '../../src/content/bitfield.ts';
 import type { PeerId } from '../../src/content/peer-id.ts';
-import { extentOf, pieceRange, planPieces } from '../../src/content/piece-plan.ts';
+import { pieceRange, planPieces } from '../../src/content/piece-plan.ts';
 import { type Clock, type Random, seededRandom } from '../../src/lib/clock.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { ScheduleOptions } from '../../src/swarm/schedule/options.ts';
 import { type Action, Scheduler } from '../../src/swarm/schedule/scheduler.ts';
-import type { RequestState } from '../../src/swarm/schedule/state.ts';
+import { extentsOf, type RequestState } from '../../src/swarm/schedule/state.ts';
 import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
 
 /**
@@ -93,7 +93,10 @@ export class SwarmSimulation {
       this.nodes.push({
         index,
         peer,
-        scheduler: new Scheduler({ self: peer, clock, random: seededRandom((options.seed ?? 1) * 1000 + index) }, options.schedule),
+        scheduler: new Scheduler(
+          { self: peer, clock, random: seededRandom((options.seed ?? 1) * 1000 + index) },
+          options.schedule,
+        ),
         uploads: new UploadQueue({ slots: options.uploadSlots, maxWaiting: options.maxWaiting ?? 4 }),
         running: new Map(),
         has: new Map(),
@@ -142,7 +145,8 @@ export class SwarmSimulation {
     };
     this.after(100, tick);
     const limit = this.options.limitMs ?? 600_000;
-    while (this.nodes.some((node) => node.finishedMs === undefined && !node.isDead) && this.#nowMs < limit) this.#step();
+    while (this.nodes.some((node) => node.finishedMs === undefined && !node.isDead) && this.#nowMs < limit)
+      this.#step();
     return {
       seconds: this.nodes.map((node) => (node.finishedMs ?? Number.NaN) / 1000),
       originRatio: this.originBytes / total,
@@ -154,7 +158,8 @@ export class SwarmSimulation {
     const node = this.nodes[index];
     if (node === undefined) return;
     node.isDead = true;
-    for (const flow of [...this.#flows]) if (flow.from === index || flow.to === index) this.#endFlow(flow, flow.to !== index);
+    for (const flow of [...this.#flows])
+      if (flow.from === index || flow.to === index) this.#endFlow(flow, flow.to !== index);
     for (const other of this.nodes) {
       if (other === node) continue;
       this.#send(other, () => other.scheduler.peerGone(node.peer));
@@ -192,7 +197,9 @@ export class SwarmSimulation {
       pieces: undefined,
       isFetching: false,
       canAskOrigin: false,
-      ...(has.size === download.plan.pieceCount ? {} : { pieces: this.#bitfieldOf(download.held.size, has), isFetching: true, canAskOrigin: true }),
+      ...(has.size === download.plan.pieceCount
+        ? {}
+        : { pieces: this.#bitfieldOf(download.held.size, has), isFetching: true, canAskOrigin: true }),
     });
     this.#dirty.add(to);
   }
@@ -221,10 +228,12 @@ export class SwarmSimulation {
       if (request.peer !== undefined || request.receivedBytes === 0) continue;
       const download = node.scheduler.downloads.get(request.digest);
       if (download === undefined) continue;
-      const extent = extentOf(download.plan, request.first);
       const { digest, receivedBytes } = request;
       for (const other of this.nodes) {
-        if (other !== node && !other.isDead) this.#send(other, () => other.scheduler.memberClaims(digest, node.peer, extent, receivedBytes));
+        if (other === node || other.isDead) continue;
+        for (const extent of extentsOf(download, request)) {
+          this.#send(other, () => other.scheduler.memberClaims(digest, node.peer, extent, receivedBytes));
+        }
       }
     }
   }
@@ -257,7 +266,9 @@ export class SwarmSimulation {
       if (flow.pieceRemaining < 0.5) arrived.push(flow);
     }
     for (const flow of arrived) this.#pieceArrived(flow);
-    const due = this.#timers.filter((timer) => timer.atMs <= this.#nowMs + 1e-9).sort((a, b) => a.atMs - b.atMs || a.order - b.order);
+    const due = this.#timers
+      .filter((timer) => timer.atMs <= this.#nowMs + 1e-9)
+      .sort((a, b) => a.atMs - b.atMs || a.order - b.order);
     for (const timer of due) this.#timers.splice(this.#timers.indexOf(timer), 1);
     for (const timer of due) timer.run();
   }
@@ -276,7 +287,9 @@ export class SwarmSimulation {
       const running = node.running.get(action.requestId);
       if (running === undefined) return;
       running.cancelled = true;
-      const supplier = this.nodes.find((other) => other.running === node.running ? false : other.peer === node.scheduler.requests.get(action.requestId)?.peer);
+      const supplier = this.nodes.find((other) =>
+        other.running === node.running ? false : other.peer === node.scheduler.requests.get(action.requestId)?.peer,
+      );
       if (running.ticket !== undefined) supplier?.uploads.leave(running.ticket);
       if (running.flow !== undefined) this.#endFlow(running.flow, false);
       node.running.delete(action.requestId);
@@ -289,7 +302,9 @@ export class SwarmSimulation {
     if (action.kind === 'fetchExtent') {
       for (const other of this.nodes) {
         if (other !== node && !other.isDead) {
-          this.#send(other, () => other.scheduler.memberClaims(request.digest, node.peer, action.extent, 0));
+          for (const extent of extentsOf(download, request)) {
+            this.#send(other, () => other.scheduler.memberClaims(request.digest, node.peer, extent, 0));
+          }
         }
       }
       const running = { cancelled: false };
@@ -319,6 +334,7 @@ export class SwarmSimulation {
       const ticket: UploadTicket = {
         peer: node.peer,
         pieceKey: `${request.digest}/${request.first}`,
+        isUrgent: request.first < download.plan.headPieces,
         grant: () => {
           if (running.cancelled || node.isDead) {
             this.after(0, () => supplier.uploads.release(ticket));
@@ -337,7 +353,10 @@ export class SwarmSimulation {
 
   #startFlow(node: SimNode, from: number, request: RequestState, done: () => void): void {
     const download = node.scheduler.downloads.get(request.digest);
-    if (download === undefined) return done();
+    if (download === undefined) {
+      done();
+      return;
+    }
     const start = pieceRange(download.plan, request.first).start;
     const end = pieceRange(download.plan, request.first + request.count - 1).end;
     const range = pieceRange(download.plan, request.first);
@@ -375,19 +394,22 @@ export class SwarmSimulation {
       flow.pieceRemaining = range.end - range.start;
     }
     node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
-    const isNew = node.scheduler.pieceStored(digest, piece);
+    const isNew = node.scheduler.pieceStored(digest, piece, flow.request.id);
     if (!isNew) this.duplicatePeerPieces += 1;
     if (isLast) {
       this.#endFlow(flow, false);
       node.running.delete(flow.request.id);
-      const bytes = pieceRange(download.plan, flow.request.first + flow.request.count - 1).end - pieceRange(download.plan, flow.request.first).start;
+      const bytes =
+        pieceRange(download.plan, flow.request.first + flow.request.count - 1).end -
+        pieceRange(download.plan, flow.request.first).start;
       node.scheduler.requestEnded(flow.request.id, { kind: 'done', bytes });
     }
     if (isNew) {
       node.has.get(digest)?.add(piece);
       if (piece === 0) node.firstByteMs ??= this.#nowMs;
       for (const other of this.nodes) {
-        if (other !== node && !other.isDead) this.#send(other, () => other.scheduler.memberHas(digest, node.peer, [piece]));
+        if (other !== node && !other.isDead)
+          this.#send(other, () => other.scheduler.memberHas(digest, node.peer, [piece]));
       }
       this.#readers(node);
       if ([...node.scheduler.downloads.values()].every((state) => state.held.isFull)) node.finishedMs ??= this.#nowMs;
@@ -418,7 +440,10 @@ export class SwarmSimulation {
       linksOf.set(flow, links);
       for (const link of links) {
         if (!capacity.has(link)) {
-          const rate = link === 'origin' ? (this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond) : (this.rates[Number(link.replace(/\D+/, ''))] ?? 0);
+          const rate =
+            link === 'origin'
+              ? (this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond)
+              : (this.rates[Number(link.replace(/\D+/, ''))] ?? 0);
           capacity.set(link, rate);
           users.set(link, new Set());
         }
@@ -448,4 +473,3 @@ export class SwarmSimulation {
     }
   }
 }
-

@@ -10,15 +10,21 @@ import type { DownloadState, PeerState, RequestState } from './state.ts';
  * Pure but for the injected randomness.
  */
 export function pickHedges(
-  downloads: ReadonlyMap<string, DownloadState>,
-  requests: Iterable<RequestState>,
-  peers: ReadonlyMap<PeerId, PeerState>,
-  usualMs: (bytes: number) => number,
-  budget: number,
-  nowMs: number,
-  random: Random,
+  state: {
+    readonly downloads: ReadonlyMap<string, DownloadState>;
+    readonly requests: Iterable<RequestState>;
+    readonly peers: ReadonlyMap<PeerId, PeerState>;
+  },
+  moment: {
+    readonly usualMs: (bytes: number) => number;
+    readonly budget: number;
+    readonly nowMs: number;
+    readonly random: Random;
+  },
   options: ScheduleOptions,
 ): { pick: PiecePick; late: RequestState }[] {
+  const { downloads, requests, peers } = state;
+  const { usualMs, budget, nowMs, random } = moment;
   const hedges: { pick: PiecePick; late: RequestState }[] = [];
   for (const request of requests) {
     if (hedges.length >= budget) break;
@@ -54,7 +60,7 @@ function otherHolder(
   let best: PeerId | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
-    if (!member.have.has(piece) || download.refused.get(piece)?.has(member.peer)) continue;
+    if (!member.have.has(piece)) continue;
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs) || state.requests.size >= options.maxRequestsPerPeer) continue;
     if ([...(download.flights.get(piece) ?? [])].some((flight) => flight.peer === member.peer)) continue;

@@ -1,7 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import { rendezvousWeight } from './rendezvous.ts';
+import { isBetter } from './rendezvous.ts';
 import type { DownloadState, ExtentState, MemberState } from './state.ts';
 
 /**
@@ -15,7 +15,8 @@ import type { DownloadState, ExtentState, MemberState } from './state.ts';
  */
 export interface OriginTurn {
   readonly download: DownloadState;
-  readonly extent: number;
+  /** The extents the run covers, to be claimed. */
+  readonly extents: readonly number[];
   readonly first: number;
   readonly count: number;
 }
@@ -27,7 +28,7 @@ export function originTurns(
   options: ScheduleOptions,
 ): { turns: OriginTurn[]; wakeAtMs: number } {
   const turns: OriginTurn[] = [];
-  const claimants = countClaims(self, downloads);
+  const claimants = countClaims(downloads);
   let wakeAtMs = Number.POSITIVE_INFINITY;
   let openBytes = 0;
   for (const download of downloads) {
@@ -49,16 +50,19 @@ export function originTurns(
       if (run === undefined) continue;
       const startAtMs = turnAtMs(self, download, extent, state, claimants, nowMs, options);
       if (startAtMs <= nowMs) {
-        turns.push({ download, extent, ...run });
+        const turn = isAlone(download, nowMs) ? longRun(download, extent, run) : { extents: [extent], ...run };
+        turns.push({ download, ...turn });
+        if (turn.extents.length > 1) extent += turn.extents.length - 1;
         claimants.set(self, (claimants.get(self) ?? 0) + 1);
-      }
-      else wakeAtMs = Math.min(wakeAtMs, startAtMs);
+      } else wakeAtMs = Math.min(wakeAtMs, startAtMs);
     }
   }
   return { turns, wakeAtMs };
 }
 
 const extentBytes = 1024 * 1024;
+// Alone, nothing is gained by short turns, and each request costs the origin's round trip: 16 MiB is 130 ms at 1 Gbit/s.
+const longRunBytes = 16 * 1024 * 1024;
 
 /** When this node should start the extent; infinity while its own request runs or a better claim moves. */
 function turnAtMs(
@@ -73,28 +77,26 @@ function turnAtMs(
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
   // A whole-blob stream has one owner for all extents.
   const key = download.isOriginWhole ? 0 : extent;
-  const own = rendezvousWeight(self, download.digest, key);
   let rank = 0;
-  for (const member of download.members.values()) {
+  for (const member of download.isSelfReliant ? [] : download.members.values()) {
     if (!takesTurns(member, nowMs)) continue;
-    const weight = rendezvousWeight(member.peer, download.digest, key);
     const busier = (claimants.get(member.peer) ?? 0) - (claimants.get(self) ?? 0);
     if (busier > 0) continue;
-    if (busier < 0 || weight > own || (weight === own && member.peer > self)) rank += 1;
+    if (busier < 0 || isBetter(member.peer, self, download.digest, key)) rank += 1;
   }
   let quietSinceMs = state.dueSinceMs ?? nowMs;
   let patienceMs = options.takeoverMs;
-  for (const claim of state.claims.values()) {
+  for (const claim of download.isSelfReliant ? [] : state.claims.values()) {
     quietSinceMs = Math.max(quietSinceMs, claim.progressMs);
     patienceMs = options.originStallMs;
   }
-  if (state.claims.size === 0) return quietSinceMs + rank * patienceMs;
+  if (state.claims.size === 0 || download.isSelfReliant) return quietSinceMs + rank * patienceMs;
   // Somebody started and stopped moving: the claimants count as gone, the best of the rest goes first.
   return quietSinceMs + patienceMs + Math.max(0, rank - state.claims.size) * options.takeoverMs;
 }
 
 /** How many extents each member is fetching now: the next one goes to whoever has the fewest, so that all uplinks have something new. */
-function countClaims(self: PeerId, downloads: readonly DownloadState[]): Map<PeerId, number> {
+function countClaims(downloads: readonly DownloadState[]): Map<PeerId, number> {
   const claimants = new Map<PeerId, number>();
   for (const download of downloads) {
     for (const extent of download.extents) {
@@ -102,11 +104,33 @@ function countClaims(self: PeerId, downloads: readonly DownloadState[]): Map<Pee
       for (const peer of extent.claims.keys()) claimants.set(peer, (claimants.get(peer) ?? 0) + 1);
     }
   }
-  void self;
   return claimants;
 }
 
-export function takesTurns(member: MemberState, nowMs: number): boolean {
+function isAlone(download: DownloadState, nowMs: number): boolean {
+  for (const member of download.members.values()) if (takesTurns(member, nowMs)) return false;
+  return !download.isOriginWhole;
+}
+
+/** Goes on over the extents behind, as long as all their pieces are wanted and nobody fetches them. */
+function longRun(download: DownloadState, extent: number, run: { first: number; count: number }) {
+  const { plan } = download;
+  const extents = [extent];
+  let end = run.first + run.count;
+  // A quarter of the blob at most, so that a few requests run side by side.
+  const limitBytes = Math.min(longRunBytes, plan.sizeBytes / 4);
+  for (let next = extent + 1; next < plan.extentCount && end === extentPieceRange(plan, next).start; next += 1) {
+    const range = extentPieceRange(plan, next);
+    const state = download.extents[next];
+    const bytes = (range.end - run.first) * plan.pieceBytes;
+    if (state?.unheld !== range.end - range.start || state.claims.size > 0 || bytes > limitBytes) break;
+    extents.push(next);
+    end = range.end;
+  }
+  return { extents, first: run.first, count: end - run.first };
+}
+
+function takesTurns(member: MemberState, nowMs: number): boolean {
   return member.isFetching && member.canAskOrigin && member.passedOverUntilMs <= nowMs;
 }
 

@@ -115,11 +115,10 @@ function chooseSupplier(
   options: ScheduleOptions,
 ): PeerState | undefined {
   const range = pieceRange(download.plan, piece);
-  const refused = download.refused.get(piece);
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
-    if (!member.have.has(piece) || refused?.has(member.peer)) continue;
+    if (!member.have.has(piece)) continue;
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs)) continue;
     const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };

@@ -6,20 +6,15 @@ import type { Digest } from '../../oci/digest.ts';
  * member that leaves moves only its own extents. Source: Thaler and Ravishankar, 1998. Part of the wire contract: all nodes
  * of a fleet must compute the same weights, so the function below may never change under one protocol version.
  */
-export function rendezvousWeight(peer: PeerId, digest: Digest, extent: number): number {
+function rendezvousWeight(peer: PeerId, digest: Digest, extent: number): number {
   return mix(hashText(peer) ^ mix(hashText(digest) + Math.imul(extent + 1, 0x9e3779b1)));
 }
 
-/** Returns how many of the members come before `peer` for this extent; 0 = the owner. */
-export function rendezvousRank(peer: PeerId, members: Iterable<PeerId>, digest: Digest, extent: number): number {
-  const own = rendezvousWeight(peer, digest, extent);
-  let rank = 0;
-  for (const member of members) {
-    if (member === peer) continue;
-    const weight = rendezvousWeight(member, digest, extent);
-    if (weight > own || (weight === own && member > peer)) rank += 1;
-  }
-  return rank;
+/** Tells whether `peer` ranks before `other` for this extent. */
+export function isBetter(peer: PeerId, other: PeerId, digest: Digest, extent: number): boolean {
+  const weight = rendezvousWeight(peer, digest, extent);
+  const otherWeight = rendezvousWeight(other, digest, extent);
+  return weight > otherWeight || (weight === otherWeight && peer > other);
 }
 
 const textHashes = new Map<string, number>();

@@ -1,23 +1,33 @@
-import { Bitfield } from '../../content/bitfield.ts';
-import { extentOf } from '../../content/piece-plan.ts';
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock, Random } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
+import { findBlockage } from './blockage.ts';
 import { pickHedges } from './hedges.ts';
+import {
+  applyClaim,
+  applyMemberHas,
+  applyMemberState,
+  applyRelease,
+  forgetHave,
+  type MemberSays,
+  passOver,
+} from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import { originTurns } from './origin-turns.ts';
-import { pickPieces } from './piece-picker.ts';
-import { rendezvousWeight } from './rendezvous.ts';
+import { type PiecePick, pickPieces } from './piece-picker.ts';
+import { isBetter } from './rendezvous.ts';
 import {
   createDownloadState,
   type DownloadState,
   dropMember,
+  extentsOf,
   flightsOf,
+  isAllHeld,
   markHeld,
-  markMemberHas,
   type PeerState,
   type RequestState,
   unmarkHeld,
+  unmarkMemberHas,
 } from './state.ts';
 
 /**
@@ -29,8 +39,12 @@ import {
  * contested; bytes and requests in flight stay within the options.
  */
 export type Action =
-  | { readonly kind: 'fetchPieces'; readonly request: RequestState & { readonly peer: PeerId } }
-  | { readonly kind: 'fetchExtent'; readonly request: RequestState; readonly extent: number }
+  | {
+      readonly kind: 'fetchPieces';
+      readonly request: RequestState & { readonly peer: PeerId };
+      readonly isHedge: boolean;
+    }
+  | { readonly kind: 'fetchExtent'; readonly request: RequestState }
   | { readonly kind: 'cancel'; readonly requestId: number };
 
 export type RequestOutcome =
@@ -130,44 +144,15 @@ export class Scheduler {
   }
 
   /** A member said what it holds; replaces what was known of it. `pieces` undefined = all. */
-  memberState(
-    digest: Digest,
-    peer: PeerId,
-    input: { pieces: Bitfield | undefined; isFetching: boolean; canAskOrigin: boolean },
-  ): void {
+  memberState(digest: Digest, peer: PeerId, said: MemberSays): void {
     const download = this.#downloads.get(digest);
     if (download === undefined || this.#peers.get(peer)?.isBanned === true) return;
-    let member = download.members.get(peer);
-    if (member === undefined) {
-      member = {
-        peer,
-        have: new Bitfield(download.plan.pieceCount),
-        isFetching: input.isFetching,
-        canAskOrigin: input.canAskOrigin,
-        passedOverUntilMs: 0,
-      };
-      download.members.set(peer, member);
-    }
-    member.isFetching = input.isFetching;
-    member.canAskOrigin = input.canAskOrigin;
-    for (const piece of input.pieces ?? Bitfield.full(download.plan.pieceCount)) this.memberHas(digest, peer, [piece]);
+    this.#cancels.push(...applyMemberState(download, peer, said, this.#clock.nowMs()));
   }
 
   memberHas(digest: Digest, peer: PeerId, pieces: Iterable<number>): void {
     const download = this.#downloads.get(digest);
-    const member = download?.members.get(peer);
-    if (download === undefined || member === undefined) return;
-    const nowMs = this.#clock.nowMs();
-    for (const piece of pieces) {
-      if (!markMemberHas(download, member, piece)) continue;
-      const extent = extentOf(download.plan, piece);
-      const claim = download.extents[extent]?.claims.get(peer);
-      if (claim !== undefined) claim.progressMs = nowMs;
-      // What a member holds need not come from the origin a second time.
-      for (const flight of flightsOf(download, piece))
-        if (flight.peer === undefined) this.#stopIfHeldElsewhere(download, flight);
-    }
-    if (member.have.isFull) member.isFetching = false;
+    if (download !== undefined) this.#cancels.push(...applyMemberHas(download, peer, pieces, this.#clock.nowMs()));
   }
 
   memberLeft(digest: Digest, peer: PeerId): void {
@@ -178,55 +163,33 @@ export class Scheduler {
   /** A member says that it fetches an extent from the origin, or that it goes on. */
   memberClaims(digest: Digest, peer: PeerId, extent: number, receivedBytes: number): void {
     const download = this.#downloads.get(digest);
-    const state = download?.extents[extent];
-    if (download === undefined || state === undefined) return;
+    if (download === undefined || download.isSelfReliant) return;
     const nowMs = this.#clock.nowMs();
-    const claim = state.claims.get(peer);
-    if (claim === undefined) {
-      state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
-    } else if (receivedBytes > claim.receivedBytes) {
-      claim.receivedBytes = receivedBytes;
-      claim.progressMs = nowMs;
-    }
-    const member = download.members.get(peer);
-    if (member !== undefined) member.passedOverUntilMs = 0;
-    this.#passOver(download, extent, peer, nowMs);
-    const own = state.claims.get(this.#self);
-    if (own === undefined) return;
-    const key = download.isOriginWhole ? 0 : extent;
-    const isOwnStalled = nowMs - own.progressMs > this.#options.originStallMs;
-    const ownWeight = rendezvousWeight(this.#self, digest, key);
-    const otherWeight = rendezvousWeight(peer, digest, key);
-    const isOtherBetter = otherWeight > ownWeight || (otherWeight === ownWeight && peer > this.#self);
-    if (!isOwnStalled && !isOtherBetter) return;
-    for (const request of this.#requests.values()) {
-      if (
-        request.digest === digest &&
-        request.peer === undefined &&
-        this.#extentOfRequest(download, request) === extent
-      ) {
-        this.#cancels.push(request.id);
-      }
-    }
+    applyClaim(download, peer, extent, receivedBytes, nowMs, this.#options);
+    this.#yieldTurn(download, extent, peer, nowMs);
   }
 
   /** A member gave up an extent, or cannot ask the origin at all (`extent` undefined). */
   memberReleases(digest: Digest, peer: PeerId, extent: number | undefined): void {
     const download = this.#downloads.get(digest);
-    const member = download?.members.get(peer);
-    if (download === undefined || member === undefined) return;
-    if (extent === undefined) {
-      member.canAskOrigin = false;
-      for (const state of download.extents) state.claims.delete(peer);
-      return;
-    }
-    download.extents[extent]?.claims.delete(peer);
-    member.passedOverUntilMs = this.#clock.nowMs() + passedOverMs;
+    if (download !== undefined) applyRelease(download, peer, extent, this.#clock.nowMs());
   }
 
   originIsWhole(digest: Digest): void {
     const download = this.#downloads.get(digest);
     if (download !== undefined) download.isOriginWhole = true;
+  }
+
+  /** Tells whether this node is the one that streams the whole blob: nobody with a claim ranks higher. */
+  holdsWholeTurn(digest: Digest): boolean {
+    const download = this.#downloads.get(digest);
+    if (download === undefined) return false;
+    for (const state of download.extents) {
+      for (const peer of state.claims.keys()) {
+        if (peer !== this.#self && isBetter(peer, this.#self, digest, 0)) return false;
+      }
+    }
+    return true;
   }
 
   readerAt(digest: Digest, reader: number, piece: number | undefined): void {
@@ -243,41 +206,45 @@ export class Scheduler {
     if (request.peer !== undefined) return;
     const download = this.#downloads.get(request.digest);
     if (download === undefined) return;
-    const claim = download.extents[this.#extentOfRequest(download, request)]?.claims.get(this.#self);
-    if (claim !== undefined) {
-      claim.progressMs = request.progressMs;
-      claim.receivedBytes = receivedBytes;
+    for (const extent of extentsOf(download, request)) {
+      const claim = download.extents[extent]?.claims.get(this.#self);
+      if (claim !== undefined) Object.assign(claim, { progressMs: request.progressMs, receivedBytes });
     }
   }
 
-  /** A piece is verified and written. Returns false if it was held already. */
-  pieceStored(digest: Digest, piece: number): boolean {
+  /** A piece that `requestId` brought is verified and written. Returns false if it was held already. */
+  pieceStored(digest: Digest, piece: number, requestId: number): boolean {
     const download = this.#downloads.get(digest);
     if (download === undefined || !markHeld(download, piece)) return false;
-    for (const flight of [...flightsOf(download, piece)]) {
-      let isDone = true;
-      for (let at = flight.first; at < flight.first + flight.count; at += 1) isDone &&= download.held.has(at);
-      // The sender of the last piece ends by itself; whoever else was asked for it is stopped.
-      if (isDone) this.#cancels.push(flight.id);
+    for (const flight of flightsOf(download, piece)) {
+      // Whoever brought it ends by itself; others that have nothing left to bring are stopped.
+      if (flight.id !== requestId && isAllHeld(download, flight)) this.#cancels.push(flight.id);
     }
     download.flights.delete(piece);
     return true;
   }
 
-  /** A peer sent a wrong piece: never ask it for this one again. */
+  /** What a peer sent of a piece is not believed: it counts as not holding it until it says so again. */
   pieceRefused(digest: Digest, piece: number, peer: PeerId): void {
     const download = this.#downloads.get(digest);
-    if (download === undefined) return;
-    const peers = download.refused.get(piece) ?? new Set();
-    peers.add(peer);
-    download.refused.set(piece, peers);
+    const member = download?.members.get(peer);
+    if (download !== undefined && member !== undefined) unmarkMemberHas(download, member, piece);
   }
 
-  /** Pieces that were held turned out wrong; `signerPeers` are not asked for them again. */
+  /** Pieces that were held turned out suspect: they are fetched again, and nobody is believed to hold them unless it says so again. */
   distrust(digest: Digest, pieces: Iterable<number>): void {
     const download = this.#downloads.get(digest);
     if (download === undefined) return;
-    for (const piece of pieces) unmarkHeld(download, piece);
+    for (const piece of pieces) {
+      unmarkHeld(download, piece);
+      for (const member of download.members.values()) unmarkMemberHas(download, member, piece);
+    }
+  }
+
+  /** From now on everything missing is read from the origin by this node, whatever members hold or claim. */
+  relyOnSelf(digest: Digest): void {
+    const download = this.#downloads.get(digest);
+    if (download !== undefined) download.isSelfReliant = true;
   }
 
   requestEnded(requestId: number, outcome: RequestOutcome): void {
@@ -307,7 +274,7 @@ export class Scheduler {
     } else if (outcome.kind === 'busy') {
       state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + this.#random.next());
     } else if (outcome.kind === 'absent' && download !== undefined) {
-      this.#forgetHave(download, request);
+      forgetHave(download, request);
     } else if (outcome.kind === 'failed') {
       state.failures += 1;
       state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + this.#random.next() / 2);
@@ -326,10 +293,11 @@ export class Scheduler {
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options);
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn.first, turn.count, nowMs);
-      const extent = turn.extent;
-      turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
-      this.#passOver(turn.download, extent, this.#self, nowMs);
-      actions.push({ kind: 'fetchExtent', request, extent });
+      for (const extent of turn.extents) {
+        turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
+        passOver(turn.download, extent, this.#self, nowMs, this.#options);
+      }
+      actions.push({ kind: 'fetchExtent', request });
     }
     let requests = 0;
     let bytes = 0;
@@ -339,31 +307,17 @@ export class Scheduler {
     }
     const budget = { requests: this.#options.maxRequests - requests, bytes: this.#options.maxInFlightBytes - bytes };
     const picks = pickPieces(downloads, this.#peers, budget, nowMs, this.#random, this.#options);
-    for (const pick of picks) {
-      actions.push({
-        kind: 'fetchPieces',
-        request: this.#startPeer(pick.download, pick.peer, pick.first, pick.count, nowMs),
-      });
-    }
+    for (const pick of picks) actions.push(this.#fetch(pick, nowMs, false));
     const spare = budget.requests - picks.length;
-    if (spare > 0) {
-      const usual = (size: number) => this.#usualMs(size);
-      for (const { pick, late } of pickHedges(
-        this.#downloads,
-        this.#requests.values(),
-        this.#peers,
-        usual,
-        spare,
-        nowMs,
-        this.#random,
-        this.#options,
-      )) {
-        late.isHedged = true;
-        actions.push({
-          kind: 'fetchPieces',
-          request: this.#startPeer(pick.download, pick.peer, pick.first, pick.count, nowMs),
-        });
-      }
+    if (spare <= 0) return actions;
+    const hedges = pickHedges(
+      { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers },
+      { usualMs: (size) => this.#usualMs(size), budget: spare, nowMs, random: this.#random },
+      this.#options,
+    );
+    for (const { pick, late } of hedges) {
+      late.isHedged = true;
+      actions.push(this.#fetch(pick, nowMs, true));
     }
     return actions;
   }
@@ -371,22 +325,7 @@ export class Scheduler {
   /** Says why nothing moves for a download, or undefined while something does or may. */
   findBlockage(digest: Digest): { missingPieces: number } | undefined {
     const download = this.#downloads.get(digest);
-    if (download === undefined || download.held.isFull) return undefined;
-    const nowMs = this.#clock.nowMs();
-    if (download.canAskOrigin && download.originFailures === 0) return undefined;
-    let missingPieces = 0;
-    for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
-      if (download.held.has(piece)) continue;
-      if (flightsOf(download, piece).size > 0) return undefined;
-      if ((download.availability[piece] ?? 0) === 0) missingPieces += 1;
-    }
-    if (missingPieces === 0) return undefined;
-    for (const extent of download.extents) {
-      for (const [peer, claim] of extent.claims) {
-        if (peer !== this.#self && nowMs - claim.progressMs < this.#options.originStallMs) return undefined;
-      }
-    }
-    return { missingPieces };
+    return download === undefined ? undefined : findBlockage(download, this.#self, this.#clock.nowMs(), this.#options);
   }
 
   #start(download: DownloadState, peer: PeerId | undefined, first: number, count: number, nowMs: number): RequestState {
@@ -402,6 +341,11 @@ export class Scheduler {
       isHedged: false,
     };
     this.#requests.set(request.id, request);
+    if (peer !== undefined) {
+      const state = this.#peers.get(peer);
+      state?.requests.add(request);
+      if (state !== undefined) state.inFlightBytes += count * download.plan.pieceBytes;
+    }
     for (let piece = first; piece < first + count; piece += 1) {
       if (download.held.has(piece)) continue;
       const flights = download.flights.get(piece) ?? new Set();
@@ -411,18 +355,9 @@ export class Scheduler {
     return request;
   }
 
-  #startPeer(
-    download: DownloadState,
-    peer: PeerId,
-    first: number,
-    count: number,
-    nowMs: number,
-  ): RequestState & { peer: PeerId } {
-    const request = this.#start(download, peer, first, count, nowMs);
-    const state = this.#peers.get(peer);
-    state?.requests.add(request);
-    if (state !== undefined) state.inFlightBytes += count * download.plan.pieceBytes;
-    return request as RequestState & { peer: PeerId };
+  #fetch(pick: PiecePick, nowMs: number, isHedge: boolean): Action {
+    const request = this.#start(pick.download, pick.peer, pick.first, pick.count, nowMs);
+    return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
   }
 
   #unflight(download: DownloadState, request: RequestState): void {
@@ -434,7 +369,7 @@ export class Scheduler {
   }
 
   #originEnded(download: DownloadState, request: RequestState, outcome: RequestOutcome, nowMs: number): void {
-    download.extents[this.#extentOfRequest(download, request)]?.claims.delete(this.#self);
+    for (const extent of extentsOf(download, request)) download.extents[extent]?.claims.delete(this.#self);
     if (outcome.kind === 'done') download.originFailures = 0;
     if (outcome.kind !== 'originFailed') return;
     download.originFailures += 1;
@@ -443,40 +378,15 @@ export class Scheduler {
     download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
   }
 
-  #extentOfRequest(download: DownloadState, request: RequestState): number {
-    if (request.count === download.plan.pieceCount && download.isOriginWhole) return 0;
-    return extentOf(download.plan, request.first);
-  }
-
-  #stopIfHeldElsewhere(download: DownloadState, flight: RequestState): void {
-    for (let piece = flight.first; piece < flight.first + flight.count; piece += 1) {
-      if (!download.held.has(piece) && (download.availability[piece] ?? 0) === 0) return;
+  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. */
+  #yieldTurn(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
+    for (const request of this.#requests.values()) {
+      if (request.digest !== download.digest || request.peer !== undefined) continue;
+      if (!download.isOriginWhole && !extentsOf(download, request).includes(extent)) continue;
+      const isStalled = nowMs - request.progressMs > this.#options.originStallMs;
+      if (isStalled || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
+        this.#cancels.push(request.id);
     }
-    this.#cancels.push(flight.id);
-  }
-
-  /** Members before `peer` in rank let the turn go by: they are left out for a while, so that others need not wait for them each time. */
-  #passOver(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
-    const state = download.extents[extent];
-    if (state?.dueSinceMs === undefined || nowMs - state.dueSinceMs < this.#options.takeoverMs) return;
-    const key = download.isOriginWhole ? 0 : extent;
-    const weight = rendezvousWeight(peer, download.digest, key);
-    for (const member of download.members.values()) {
-      if (member.peer === peer || state.claims.has(member.peer)) continue;
-      if (rendezvousWeight(member.peer, download.digest, key) > weight) member.passedOverUntilMs = nowMs + passedOverMs;
-    }
-  }
-
-  #forgetHave(download: DownloadState, request: RequestState): void {
-    const member = request.peer === undefined ? undefined : download.members.get(request.peer);
-    if (member === undefined || request.peer === undefined) return;
-    const kept = [...member.have].filter((piece) => piece < request.first || piece >= request.first + request.count);
-    const { isFetching, canAskOrigin } = member;
-    dropMember(download, request.peer);
-    if (!isFetching) return;
-    const pieces = new Bitfield(download.plan.pieceCount);
-    for (const piece of kept) pieces.add(piece);
-    this.memberState(download.digest, request.peer, { pieces, isFetching, canAskOrigin });
   }
 
   #usualMs(bytes: number): number {
@@ -485,6 +395,3 @@ export class Scheduler {
     return (perByte[Math.floor(perByte.length * 0.85)] ?? 0) * bytes;
   }
 }
-
-// Long enough to matter over several extents, short enough that a node that was only busy comes back.
-const passedOverMs = 5_000;

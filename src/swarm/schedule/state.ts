@@ -39,8 +39,6 @@ export interface DownloadState {
   readonly extents: ExtentState[];
   /** Pieces a client waits for, first needed first. */
   readonly readers: Map<number, number>;
-  /** Which peers gave a wrong piece, not to be asked for it again. */
-  readonly refused: Map<number, Set<PeerId>>;
   /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
   originNotBeforeMs: number;
   originFailures: number;
@@ -48,6 +46,8 @@ export interface DownloadState {
   canAskOrigin: boolean;
   /** The origin ignores Range: one owner streams the whole blob. */
   isOriginWhole: boolean;
+  /** Members are not believed any more: everything missing is read from the origin by this node. */
+  isSelfReliant: boolean;
 }
 
 export interface RequestState {
@@ -100,11 +100,11 @@ export function createDownloadState(input: {
     flights: new Map(),
     extents,
     readers: new Map(),
-    refused: new Map(),
     originNotBeforeMs: input.originNotBeforeMs,
     originFailures: 0,
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
+    isSelfReliant: false,
   };
   for (const piece of input.held) markHeld(download, piece);
   return download;
@@ -134,15 +134,19 @@ export function markMemberHas(download: DownloadState, member: MemberState, piec
   return true;
 }
 
+/** Takes back that a member holds a piece, until it says so again. */
+export function unmarkMemberHas(download: DownloadState, member: MemberState, piece: number): void {
+  if (!member.have.delete(piece)) return;
+  const left = (download.availability[piece] ?? 1) - 1;
+  download.availability[piece] = left;
+  if (left === 0 && !download.held.has(piece)) changeUnheld(download, piece, 1);
+}
+
 export function dropMember(download: DownloadState, peer: PeerId): void {
   const member = download.members.get(peer);
   if (member === undefined) return;
   download.members.delete(peer);
-  for (const piece of member.have) {
-    const left = (download.availability[piece] ?? 1) - 1;
-    download.availability[piece] = left;
-    if (left === 0 && !download.held.has(piece)) changeUnheld(download, piece, 1);
-  }
+  for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
   for (const extent of download.extents) extent.claims.delete(peer);
 }
 
@@ -156,3 +160,25 @@ export function flightsOf(download: DownloadState, piece: number): ReadonlySet<R
 }
 
 const noFlights: ReadonlySet<RequestState> = new Set();
+
+/** The extents a request covers. */
+export function extentsOf(download: DownloadState, request: RequestState): number[] {
+  const first = extentOf(download.plan, request.first);
+  const last = extentOf(download.plan, request.first + request.count - 1);
+  return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+}
+
+export function isAllHeld(download: DownloadState, request: RequestState): boolean {
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    if (!download.held.has(piece)) return false;
+  }
+  return true;
+}
+
+/** Whether everything the request still has to bring is held by members. */
+export function isHeldByMembers(download: DownloadState, request: RequestState): boolean {
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    if (!download.held.has(piece) && (download.availability[piece] ?? 0) === 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,285 @@
+import type { PeerId } from '../content/peer-id.ts';
+import { type PiecePlan, pieceRange, planPieces } from '../content/piece-plan.ts';
+import type { PrefixVerifier, PrefixVerifiers } from '../content/prefix-verifier.ts';
+import type { SignedPiece } from '../content/signed-piece.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Repository } from '../oci/repository.ts';
+import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
+import { BlobDownloadReader } from './blob-download-reader.ts';
+import { SwarmError } from './errors.ts';
+import type { BlobRequest, Download, DownloadReader, Transfer } from './swarm.ts';
+
+/**
+ * The bytes' side of one download; who is asked for them is the scheduler's. waiting (opening the ingest) -> fetching ->
+ * verifying (all pieces held) -> complete, or failed from any of them. Pieces given to `storePiece` are already verified against
+ * their signed hash. `done` and every reader fail with the same error.
+ */
+export interface DownloadDeps {
+  readonly blobs: BlobStore;
+  readonly verifiers: PrefixVerifiers;
+  readonly clock: Clock;
+}
+
+export type PieceOrigin = { readonly from: 'origin' } | { readonly from: 'peer'; readonly peer: PeerId };
+
+// As many places as a blob shared between repositories is worth trying at.
+const maxRepositories = 8;
+
+export class BlobDownload implements Download {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly plan: PiecePlan;
+  readonly done: Promise<void>;
+  /** Which peer gave each piece; absent = this node read it from the origin or held it. */
+  readonly suppliers = new Map<number, PeerId>();
+  readonly repositories: Repository[];
+  stalls = 0;
+  hedges = 0;
+  rejectedPieces = 0;
+  missing: string | undefined;
+  readonly #deps: DownloadDeps;
+  readonly #startedAtMs: number;
+  readonly #startedMs: number;
+  readonly #ended = Promise.withResolvers<void>();
+  readonly #bytes = { origin: 0, peer: 0, local: 0 };
+  readonly #peerBytes = new Map<PeerId, number>();
+  readonly #phasesMs: Record<string, number> = {};
+  readonly #writing = new Set<number>();
+  readonly #readers = new Set<BlobDownloadReader>();
+  #state: Transfer['state'] = 'waiting';
+  #endedAtMs: number | undefined;
+  #error: SwarmError | undefined;
+  #ingest: Ingest | undefined;
+  #verifier: PrefixVerifier | undefined;
+  #prefixPieces = 0;
+  #nextReader = 1;
+  /** Pieces of others that were thrown away because the digest was wrong; what proves different later convicts its signer. */
+  readonly suspects = new Map<number, SignedPiece>();
+  /** Signers caught lying about this blob. */
+  readonly distrusted = new Set<PeerId>();
+  /** Only own readings count any more. */
+  isSelfReliant = false;
+  #mismatches = 0;
+  #ownMismatches = 0;
+  /** Told when a reader starts to wait at a piece, moves on (another piece) or leaves (undefined). */
+  onReader: (reader: number, piece: number | undefined) => void = () => {};
+
+  constructor(deps: DownloadDeps, request: BlobRequest) {
+    this.#deps = deps;
+    this.digest = request.digest;
+    this.sizeBytes = request.sizeBytes;
+    this.plan = planPieces(request.sizeBytes);
+    this.repositories = [request.repository];
+    this.#startedAtMs = deps.clock.wallMs();
+    this.#startedMs = deps.clock.nowMs();
+    this.done = this.#ended.promise;
+    this.done.catch(() => {});
+  }
+
+  get state(): Transfer['state'] {
+    return this.#state;
+  }
+
+  get error(): SwarmError | undefined {
+    return this.#error;
+  }
+
+  get hasEnded(): boolean {
+    return this.#state === 'complete' || this.#state === 'failed';
+  }
+
+  /** Whether the digest of the whole blob is verified. */
+  get isVerified(): boolean {
+    return this.#phasesMs['verified'] !== undefined;
+  }
+
+  get heldPieces(): ReadonlyMap<number, SignedPiece> {
+    return this.#ingest?.pieces ?? noPieces;
+  }
+
+  addRepository(repository: Repository): void {
+    const isKnown = this.repositories.some(
+      (known) => known.namespace === repository.namespace && known.name === repository.name,
+    );
+    if (!isKnown && this.repositories.length < maxRepositories) this.repositories.push(repository);
+  }
+
+  mark(phase: string): void {
+    this.#phasesMs[phase] ??= Math.round(this.#deps.clock.nowMs() - this.#startedMs);
+  }
+
+  /** Opens the ingest with what an earlier life left; returns false when the blob turned out to be complete already. */
+  async open(): Promise<boolean> {
+    if ((await this.#deps.blobs.findBlob(this.digest)) !== undefined) {
+      this.#bytes.local = this.sizeBytes;
+      this.mark('verified');
+      this.#complete();
+      return false;
+    }
+    const ingest = await this.#deps.blobs.openIngest(this.digest, this.sizeBytes);
+    this.#ingest = ingest;
+    for (const piece of ingest.pieces.keys()) this.#bytes.local += this.pieceBytes(piece);
+    this.#openVerifier(ingest);
+    this.#state = 'fetching';
+    return true;
+  }
+
+  hasPiece(index: number): boolean {
+    return this.#ingest?.pieces.has(index) === true;
+  }
+
+  isWriting(index: number): boolean {
+    return this.#writing.has(index);
+  }
+
+  pieceBytes(index: number): number {
+    const range = pieceRange(this.plan, index);
+    return range.end - range.start;
+  }
+
+  /** Writes a verified piece; returns false when it was there already. @throws STORE_FULL */
+  async storePiece(piece: SignedPiece, bytes: Uint8Array, source: PieceOrigin): Promise<boolean> {
+    const ingest = this.#ingest;
+    if (ingest === undefined || this.hasEnded || ingest.pieces.has(piece.index) || this.#writing.has(piece.index))
+      return false;
+    this.#writing.add(piece.index);
+    try {
+      await ingest.writePiece(piece, bytes);
+    } finally {
+      this.#writing.delete(piece.index);
+    }
+    this.mark('firstPiece');
+    this.#bytes[source.from] += bytes.length;
+    if (source.from === 'peer') {
+      this.suppliers.set(piece.index, source.peer);
+      this.#peerBytes.set(source.peer, (this.#peerBytes.get(source.peer) ?? 0) + bytes.length);
+    } else {
+      this.suppliers.delete(piece.index);
+    }
+    this.missing = undefined;
+    this.#advance(ingest);
+    this.notify();
+    return true;
+  }
+
+  /** Hashes what is left and returns the digest of all bytes. */
+  async verify(signal: AbortSignal): Promise<Digest> {
+    this.#state = 'verifying';
+    this.mark('lastPiece');
+    if (this.#verifier === undefined) throw new SwarmError('SWARM_STOPPED', 'the download is closed');
+    return this.#verifier.finish(this.sizeBytes, signal);
+  }
+
+  /** The digest is right: readers get the rest at once, the blob becomes complete. */
+  async commit(verified: Digest): Promise<void> {
+    this.mark('verified');
+    this.notify();
+    this.#verifier?.close();
+    await this.#ingest?.commit(verified);
+    this.#complete();
+  }
+
+  /** The digest is wrong: forgets the pieces and goes back to fetching. */
+  async dropPieces(indexes: readonly number[]): Promise<void> {
+    const ingest = this.#ingest;
+    if (ingest === undefined) return;
+    this.#verifier?.close();
+    await ingest.dropPieces(indexes);
+    for (const index of indexes) this.suppliers.delete(index);
+    this.#openVerifier(ingest);
+    this.#state = 'fetching';
+  }
+
+  /** Remembers the suspects of a wrong digest; returns how often it was wrong. */
+  countMismatch(foreign: readonly SignedPiece[]): number {
+    for (const piece of foreign) this.suspects.set(piece.index, piece);
+    this.#mismatches += 1;
+    return this.#mismatches;
+  }
+
+  /** Returns how often this node's own readings alone were wrong. */
+  countOwnMismatch(): number {
+    this.#ownMismatches += 1;
+    return this.#ownMismatches;
+  }
+
+  readPiece(target: Uint8Array, position: number): Promise<number> {
+    if (this.#ingest === undefined) throw new SwarmError('SWARM_STOPPED', 'the download is closed');
+    return this.#ingest.read(target, position);
+  }
+
+  openComplete(): Promise<BlobHandle> {
+    return this.#deps.blobs.openBlob(this.digest);
+  }
+
+  /** Ends the download; its pieces stay for the next attempt. */
+  async fail(error: SwarmError): Promise<void> {
+    if (this.hasEnded) return;
+    this.#state = 'failed';
+    this.#error = error;
+    this.#endedAtMs = this.#deps.clock.wallMs();
+    this.#verifier?.close();
+    this.#ended.reject(error);
+    this.notify();
+    await this.#ingest?.close();
+  }
+
+  openReader(range: { start: number; end: number }): DownloadReader {
+    const reader = new BlobDownloadReader(this, this.#nextReader++, range, () => this.#readers.delete(reader));
+    this.#readers.add(reader);
+    return reader;
+  }
+
+  /** Wakes readers to look again. */
+  notify(): void {
+    for (const reader of this.#readers) reader.wake();
+  }
+
+  transfer(): Transfer {
+    return {
+      digest: this.digest,
+      sizeBytes: this.sizeBytes,
+      repository: this.repositories[0] ?? { namespace: '', name: '' },
+      state: this.#state,
+      startedAtMs: this.#startedAtMs,
+      ...(this.#endedAtMs === undefined ? {} : { endedAtMs: this.#endedAtMs }),
+      piecesHeld: this.#state === 'complete' ? this.plan.pieceCount : this.heldPieces.size,
+      pieceCount: this.plan.pieceCount,
+      bytes: { ...this.#bytes },
+      peers: [...this.#peerBytes].map(([peer, bytes]) => ({ peer, bytes })),
+      stalls: this.stalls,
+      hedges: this.hedges,
+      rejectedPieces: this.rejectedPieces,
+      ...(this.missing === undefined ? {} : { missing: this.missing }),
+      ...(this.#error === undefined ? {} : { error: `${this.#error.code}: ${this.#error.message}` }),
+      phasesMs: { ...this.#phasesMs },
+    };
+  }
+
+  #openVerifier(ingest: Ingest): void {
+    this.#prefixPieces = 0;
+    const read = (target: Uint8Array, position: number) => ingest.read(target, position);
+    this.#verifier = this.#deps.verifiers.open(
+      this.digest,
+      ingest.path === undefined ? { read } : { path: ingest.path, read },
+    );
+    this.#advance(ingest);
+  }
+
+  #advance(ingest: Ingest): void {
+    const before = this.#prefixPieces;
+    while (ingest.pieces.has(this.#prefixPieces)) this.#prefixPieces += 1;
+    if (this.#prefixPieces > before) this.#verifier?.advance(pieceRange(this.plan, this.#prefixPieces - 1).end);
+  }
+
+  #complete(): void {
+    this.#state = 'complete';
+    this.#endedAtMs = this.#deps.clock.wallMs();
+    this.mark('committed');
+    this.#ended.resolve();
+    this.notify();
+  }
+}
+
+const noPieces: ReadonlyMap<number, SignedPiece> = new Map();

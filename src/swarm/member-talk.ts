@@ -1,0 +1,168 @@
+import { Bitfield } from '../content/bitfield.ts';
+import type { PeerId } from '../content/peer-id.ts';
+import type { Provider } from '../discovery/directory.ts';
+import type { TaskGroup } from '../lib/task-group.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+import type { BanList } from './bans.ts';
+import type { BlobDownload } from './blob-download.ts';
+import type { MemberLinks } from './member-links.ts';
+import type { SwarmMessage } from './messages.ts';
+import type { Scheduler } from './schedule/scheduler.ts';
+import { extentsOf } from './schedule/state.ts';
+
+/**
+ * Translates between what members say and the scheduler's events. Providers found in the directory are greeted with this node's
+ * state and answer with theirs; from then on both sides tell each other every piece, claim and release of the download.
+ */
+export interface MemberTalkDeps {
+  readonly self: PeerId;
+  readonly blobs: BlobStore;
+  readonly scheduler: Scheduler;
+  readonly bans: BanList;
+  readonly tasks: TaskGroup;
+  readonly downloads: ReadonlyMap<Digest, BlobDownload>;
+}
+
+export class MemberTalk {
+  readonly #deps: MemberTalkDeps;
+  readonly #links: Pick<MemberLinks, 'send'>;
+  /** Members said to hold or fetch a download, whether they answered yet or not. */
+  readonly #providers = new Map<Digest, Set<PeerId>>();
+
+  constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send'>) {
+    this.#deps = deps;
+    this.#links = links;
+  }
+
+  /** The directory names a provider: greet it once. */
+  meet(digest: Digest, provider: Provider): void {
+    const { peer } = provider;
+    if (peer === this.#deps.self || this.#deps.bans.has(peer) || this.#providersOf(digest).has(peer)) return;
+    this.#providersOf(digest).add(peer);
+    this.#greet(digest, peer);
+  }
+
+  /** A provider that was lost can be reached again. */
+  peerBack(peer: PeerId): void {
+    for (const [digest, providers] of this.#providers) if (providers.has(peer)) this.#greet(digest, peer);
+  }
+
+  forget(digest: Digest): void {
+    this.#providers.delete(digest);
+  }
+
+  /** Tells every member that still fetches. */
+  tell(digest: Digest, message: SwarmMessage): void {
+    for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
+      if (member.isFetching) this.#links.send(member.peer, message);
+    }
+  }
+
+  /** Tells how far this node's own requests to the origin are. */
+  tellClaims(digest: Digest): void {
+    for (const claim of this.#claims(digest)) this.tell(digest, claim);
+  }
+
+  stateOf(download: BlobDownload, wantsReply: boolean): SwarmMessage {
+    const state = this.#deps.scheduler.downloads.get(download.digest);
+    const isComplete = download.state === 'complete';
+    return {
+      kind: 'state',
+      digest: download.digest,
+      sizeBytes: download.sizeBytes,
+      pieces: isComplete ? undefined : (state?.held ?? new Bitfield(download.plan.pieceCount)).encode(),
+      isFetching: !isComplete,
+      canAskOrigin: state?.canAskOrigin ?? true,
+      wantsReply,
+    };
+  }
+
+  receive(peer: PeerId, message: SwarmMessage): void {
+    if (message.kind === 'hello' || this.#deps.bans.has(peer)) return;
+    const { scheduler } = this.#deps;
+    const { digest } = message;
+    const pieceCount = this.#deps.downloads.get(digest)?.plan.pieceCount ?? 0;
+    switch (message.kind) {
+      case 'state':
+        this.#receiveState(peer, message);
+        break;
+      case 'have':
+        scheduler.memberHas(
+          digest,
+          peer,
+          message.pieces.filter((piece) => piece < pieceCount),
+        );
+        break;
+      case 'leave':
+        this.#providers.get(digest)?.delete(peer);
+        scheduler.memberLeft(digest, peer);
+        break;
+      case 'claim':
+        scheduler.memberClaims(digest, peer, message.extent, message.receivedBytes);
+        break;
+      case 'release':
+        scheduler.memberReleases(digest, peer, message.extent);
+        break;
+      case 'whole':
+        scheduler.originIsWhole(digest);
+        break;
+    }
+  }
+
+  #receiveState(peer: PeerId, message: SwarmMessage & { kind: 'state' }): void {
+    const { digest } = message;
+    const { scheduler } = this.#deps;
+    const download = this.#deps.downloads.get(digest);
+    if (download === undefined || download.hasEnded) {
+      if (message.wantsReply) this.#answerFromStore(peer, digest);
+      return;
+    }
+    const pieces = message.pieces === undefined ? undefined : Bitfield.decode(download.plan.pieceCount, message.pieces);
+    // A member with another size talks of another blob: one of the two was lied to.
+    if (message.sizeBytes !== download.sizeBytes || (message.pieces !== undefined && pieces === undefined)) return;
+    this.#providersOf(digest).add(peer);
+    scheduler.peerSeen(peer, false);
+    scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
+    if (!message.wantsReply) return;
+    this.#links.send(peer, this.stateOf(download, false));
+    for (const claim of this.#claims(digest)) this.#links.send(peer, claim);
+  }
+
+  #answerFromStore(peer: PeerId, digest: Digest): void {
+    this.#deps.tasks.run(async () => {
+      const record = await this.#deps.blobs.findBlob(digest);
+      if (record === undefined) {
+        this.#links.send(peer, { kind: 'leave', digest });
+        return;
+      }
+      const complete = { pieces: undefined, isFetching: false, canAskOrigin: false, wantsReply: false };
+      this.#links.send(peer, { kind: 'state', digest, sizeBytes: record.sizeBytes, ...complete });
+    });
+  }
+
+  #greet(digest: Digest, peer: PeerId): void {
+    const download = this.#deps.downloads.get(digest);
+    if (download !== undefined && !download.hasEnded) this.#links.send(peer, this.stateOf(download, true));
+  }
+
+  #claims(digest: Digest): SwarmMessage[] {
+    const state = this.#deps.scheduler.downloads.get(digest);
+    if (state === undefined) return [];
+    const claims: SwarmMessage[] = [];
+    for (const request of this.#deps.scheduler.requests.values()) {
+      if (request.digest !== digest || request.peer !== undefined) continue;
+      for (const extent of extentsOf(state, request)) {
+        if ((state.extents[extent]?.unheld ?? 0) > 0)
+          claims.push({ kind: 'claim', digest, extent, receivedBytes: request.receivedBytes });
+      }
+    }
+    return claims;
+  }
+
+  #providersOf(digest: Digest): Set<PeerId> {
+    const providers = this.#providers.get(digest) ?? new Set();
+    if (this.#deps.downloads.has(digest)) this.#providers.set(digest, providers);
+    return providers;
+  }
+}

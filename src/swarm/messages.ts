@@ -1,0 +1,121 @@
+import { WireError, WireReader, WireWriter } from '../lib/wire.ts';
+import { type Digest, findDigest } from '../oci/digest.ts';
+
+/**
+ * What members of swarms say to each other on `/shoal/swarm/1`. A frame carries any number of messages; each starts with its kind.
+ * Strictly parsed: an unknown kind or a field out of bounds makes the whole frame WIRE_INVALID.
+ */
+export const swarmProtocol = '/shoal/swarm/1';
+
+export type SwarmMessage =
+  /** First on every channel: where this node's bulk plane listens, and its zone. */
+  | { readonly kind: 'hello'; readonly bulkPort: number; readonly zone: string }
+  /** What this node holds of a blob; `pieces` undefined = all. `wantsReply` asks the other for the same. */
+  | {
+      readonly kind: 'state';
+      readonly digest: Digest;
+      readonly sizeBytes: number;
+      readonly pieces: Uint8Array | undefined;
+      readonly isFetching: boolean;
+      readonly canAskOrigin: boolean;
+      readonly wantsReply: boolean;
+    }
+  /** Nothing of this blob is here (any more). */
+  | { readonly kind: 'leave'; readonly digest: Digest }
+  | { readonly kind: 'have'; readonly digest: Digest; readonly pieces: readonly number[] }
+  /** This node fetches the extent from the origin, and how far it is. */
+  | { readonly kind: 'claim'; readonly digest: Digest; readonly extent: number; readonly receivedBytes: number }
+  /** This node gave the extent up; `extent` undefined = it cannot ask the origin at all. */
+  | { readonly kind: 'release'; readonly digest: Digest; readonly extent: number | undefined }
+  /** The origin ignores Range for this blob: one member streams all of it. */
+  | { readonly kind: 'whole'; readonly digest: Digest };
+
+const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole'] as const;
+
+// 16 TiB at 4 MiB pieces; far above any layer, far below what arithmetic bears.
+const maxPieces = 1 << 22;
+const maxBlobBytes = 2 ** 44;
+const maxBitfieldBytes = 96 * 1024;
+const maxMessagesPerFrame = 4096;
+
+export function encodeFrame(messages: readonly SwarmMessage[]): Uint8Array {
+  const writer = new WireWriter();
+  for (const message of messages) encodeMessage(writer, message);
+  return writer.finish();
+}
+
+/** Reads a frame. @throws WIRE_INVALID */
+export function decodeFrame(bytes: Uint8Array): SwarmMessage[] {
+  const reader = new WireReader(bytes);
+  const messages: SwarmMessage[] = [];
+  while (!reader.isAtEnd) {
+    if (messages.length >= maxMessagesPerFrame) throw new WireError('WIRE_INVALID', 'too many messages in a frame');
+    messages.push(decodeMessage(reader));
+  }
+  return messages;
+}
+
+function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
+  writer.number(kinds.indexOf(message.kind));
+  if (message.kind === 'hello') {
+    writer.number(message.bulkPort).text(message.zone);
+    return;
+  }
+  writer.text(message.digest);
+  switch (message.kind) {
+    case 'state': {
+      const flags = (message.isFetching ? 1 : 0) | (message.canAskOrigin ? 2 : 0) | (message.wantsReply ? 4 : 0);
+      writer.number(message.sizeBytes).number(flags | (message.pieces === undefined ? 8 : 0));
+      if (message.pieces !== undefined) writer.bytes(message.pieces);
+      return;
+    }
+    case 'have':
+      writer.number(message.pieces.length);
+      for (const piece of message.pieces) writer.number(piece);
+      return;
+    case 'claim':
+      writer.number(message.extent).number(message.receivedBytes);
+      return;
+    case 'release':
+      writer.number(message.extent === undefined ? 0 : message.extent + 1);
+      return;
+    default:
+      return;
+  }
+}
+
+function decodeMessage(reader: WireReader): SwarmMessage {
+  const kind = kinds[reader.number(kinds.length - 1)] ?? 'leave';
+  if (kind === 'hello') return { kind, bulkPort: reader.number(65_535), zone: reader.text(64) };
+  const digest = findDigest(reader.text(136));
+  if (digest === undefined) throw new WireError('WIRE_INVALID', 'not a digest');
+  switch (kind) {
+    case 'state': {
+      const sizeBytes = reader.number(maxBlobBytes);
+      const flags = reader.number(15);
+      return {
+        kind,
+        digest,
+        sizeBytes,
+        pieces: (flags & 8) !== 0 ? undefined : reader.bytes(maxBitfieldBytes),
+        isFetching: (flags & 1) !== 0,
+        canAskOrigin: (flags & 2) !== 0,
+        wantsReply: (flags & 4) !== 0,
+      };
+    }
+    case 'have': {
+      const count = reader.number(65_536);
+      const pieces: number[] = [];
+      for (let at = 0; at < count; at += 1) pieces.push(reader.number(maxPieces));
+      return { kind, digest, pieces };
+    }
+    case 'claim':
+      return { kind, digest, extent: reader.number(maxPieces), receivedBytes: reader.number(maxBlobBytes) };
+    case 'release': {
+      const extent = reader.number(maxPieces + 1);
+      return { kind, digest, extent: extent === 0 ? undefined : extent - 1 };
+    }
+    default:
+      return { kind, digest };
+  }
+}

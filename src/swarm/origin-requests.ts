@@ -1,0 +1,102 @@
+import { pieceHash } from '../content/piece-hash.ts';
+import { pieceAt, pieceRange, runRange } from '../content/piece-plan.ts';
+import { type NodeIdentity, signPiece } from '../content/signed-piece.ts';
+import { isCode } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import type { TokenBucket } from '../lib/token-bucket.ts';
+import { isRetryableOriginError, OriginError } from '../origin/errors.ts';
+import type { Origin } from '../origin/origin.ts';
+import type { BlobDownload } from './blob-download.ts';
+import type { RequestOutcome } from './schedule/scheduler.ts';
+import type { RequestState } from './schedule/state.ts';
+
+/** Carries out one turn at the origin: bytes in, cut into pieces, each hashed and signed by this node and handed to the download. */
+export interface OriginRequestsDeps {
+  readonly origin: Origin;
+  readonly identity: NodeIdentity;
+  readonly bucket: TokenBucket;
+  readonly logger: Logger;
+  readonly onProgress: (requestId: number, receivedBytes: number) => void;
+  readonly onStored: (download: BlobDownload, index: number, request: RequestState) => void;
+  /** The origin ignores Range: all of the blob comes. Returns false if another member streams it. */
+  readonly onWhole: (download: BlobDownload) => boolean;
+}
+
+export async function runOriginRequest(
+  deps: OriginRequestsDeps,
+  download: BlobDownload,
+  request: RequestState,
+  signal: AbortSignal,
+): Promise<RequestOutcome> {
+  const repository = download.repositories[0];
+  if (repository === undefined) return { kind: 'originFailed', isFinal: true, retryAfterMs: undefined };
+  const range = runRange(download.plan, request.first, request.count);
+  try {
+    const body = await deps.origin.openBlob(
+      repository,
+      download.digest,
+      { ...range, sizeBytes: download.sizeBytes },
+      { signal },
+    );
+    let position = range.start;
+    if (body.isWhole) {
+      position = 0;
+      const isWholeRequest = range.start === 0 && range.end === download.sizeBytes;
+      if (!isWholeRequest && !deps.onWhole(download)) return { kind: 'cancelled' };
+    }
+    const receivedBytes = await takePieces(deps, download, request, body.chunks, position, signal);
+    return { kind: 'done', bytes: receivedBytes };
+  } catch (error) {
+    if (signal.aborted) return { kind: 'cancelled' };
+    if (isCode(error, 'STORE_FULL', 'STORE_UNWRITABLE')) throw error;
+    if (!(error instanceof OriginError)) throw error;
+    deps.logger.debug({ digest: download.digest, error }, 'request to the origin failed');
+    const isFinal = !isRetryableOriginError(error.code);
+    download.missing = `origin ${repository.namespace}: ${error.message}`;
+    // The same bytes may be readable under another name.
+    if (isFinal && download.repositories.length > 1) {
+      download.repositories.shift();
+      return { kind: 'originFailed', isFinal: false, retryAfterMs: 0 };
+    }
+    const retryAfterMs = error.details['retryAfterMs'];
+    return { kind: 'originFailed', isFinal, retryAfterMs: typeof retryAfterMs === 'number' ? retryAfterMs : undefined };
+  }
+}
+
+async function takePieces(
+  deps: OriginRequestsDeps,
+  download: BlobDownload,
+  request: RequestState,
+  chunks: AsyncIterable<Uint8Array>,
+  startAt: number,
+  signal: AbortSignal,
+): Promise<number> {
+  const { plan } = download;
+  const blob = { digest: download.digest, sizeBytes: download.sizeBytes };
+  let position = startAt;
+  let index = pieceAt(plan, position);
+  let range = pieceRange(plan, index);
+  let buffer = Buffer.allocUnsafeSlow(range.end - range.start);
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    if (!deps.bucket.isUnlimited) await deps.bucket.take(chunk.length, signal);
+    let at = 0;
+    while (at < chunk.length) {
+      const count = Math.min(chunk.length - at, range.end - position);
+      buffer.set(chunk.subarray(at, at + count), position - range.start);
+      at += count;
+      position += count;
+      if (position < range.end) continue;
+      if (!download.hasPiece(index)) {
+        const piece = signPiece(deps.identity, blob, index, pieceHash(buffer));
+        if (await download.storePiece(piece, buffer, { from: 'origin' })) deps.onStored(download, index, request);
+      }
+      index += 1;
+      if (index >= plan.pieceCount) break;
+      range = pieceRange(plan, index);
+      if (buffer.length !== range.end - range.start) buffer = Buffer.allocUnsafeSlow(range.end - range.start);
+    }
+    deps.onProgress(request.id, position - startAt);
+  }
+  return position - startAt;
+}

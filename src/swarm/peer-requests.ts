@@ -1,0 +1,111 @@
+import type { PeerId } from '../content/peer-id.ts';
+import { pieceHash } from '../content/piece-hash.ts';
+import { isSignatureValid, type SignedPiece } from '../content/signed-piece.ts';
+import { isAbort, isCode } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import type { TokenBucket } from '../lib/token-bucket.ts';
+import type { BulkAddress, BulkClient } from '../peer/bulk.ts';
+import type { BanList } from './bans.ts';
+import type { BlobDownload } from './blob-download.ts';
+import type { RequestOutcome } from './schedule/scheduler.ts';
+import type { RequestState } from './schedule/state.ts';
+import type { SwarmMetrics } from './swarm-metrics.ts';
+
+/** Carries out one request to a peer: bytes in, pieces verified against their signed hash, then handed to the download. */
+export interface PeerRequestsDeps {
+  readonly bulk: BulkClient;
+  readonly bans: BanList;
+  readonly bucket: TokenBucket;
+  readonly metrics: SwarmMetrics;
+  readonly logger: Logger;
+  readonly findAddress: (peer: PeerId) => BulkAddress | undefined;
+  readonly onProgress: (requestId: number, receivedBytes: number) => void;
+  readonly onStored: (download: BlobDownload, index: number, request: RequestState & { readonly peer: PeerId }) => void;
+  readonly onRefused: (download: BlobDownload, index: number, peer: PeerId) => void;
+  /** A peer is caught: the evidence names blob, piece and hashes. */
+  readonly onLiar: (peer: PeerId, reason: 'wrong bytes' | 'false signature', evidence: string) => void;
+}
+
+export async function runPeerRequest(
+  deps: PeerRequestsDeps,
+  download: BlobDownload,
+  request: RequestState & { readonly peer: PeerId },
+  signal: AbortSignal,
+): Promise<RequestOutcome> {
+  const address = deps.findAddress(request.peer);
+  if (address === undefined) return { kind: 'failed' };
+  let bytes = 0;
+  let isLiar = false;
+  try {
+    await deps.bulk.fetchPieces(
+      {
+        peer: request.peer,
+        address,
+        blob: { digest: download.digest, sizeBytes: download.sizeBytes },
+        first: request.first,
+        count: request.count,
+        onProgress: (receivedBytes) => deps.onProgress(request.id, receivedBytes),
+        onPiece: async (piece, pieceBytes) => {
+          bytes += pieceBytes.length;
+          if (!deps.bucket.isUnlimited) await deps.bucket.take(pieceBytes.length, signal);
+          if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
+          if (!accept(deps, download, request.peer, piece, pieceBytes)) {
+            isLiar = true;
+            return;
+          }
+          if (await download.storePiece(piece, pieceBytes, { from: 'peer', peer: request.peer })) {
+            deps.onStored(download, piece.index, request);
+          }
+        },
+      },
+      signal,
+    );
+    return isLiar ? { kind: 'failed' } : { kind: 'done', bytes };
+  } catch (error) {
+    if (signal.aborted) return { kind: 'cancelled' };
+    if (isCode(error, 'PEER_BUSY')) {
+      const retryAfterMs = Number(error.details['retryAfterMs'] ?? 50);
+      return { kind: 'busy', retryAfterMs };
+    }
+    if (isCode(error, 'PEER_ABSENT')) return { kind: 'absent' };
+    if (isCode(error, 'PEER_STALLED')) download.stalls += 1;
+    if (isCode(error, 'STORE_FULL', 'STORE_UNWRITABLE')) throw error;
+    if (!isAbort(error))
+      deps.logger.debug({ peer: request.peer, digest: download.digest, error }, 'request to a peer failed');
+    return { kind: 'failed' };
+  }
+}
+
+function accept(
+  deps: PeerRequestsDeps,
+  download: BlobDownload,
+  peer: PeerId,
+  piece: SignedPiece,
+  bytes: Uint8Array,
+): boolean {
+  const blob = { digest: download.digest, sizeBytes: download.sizeBytes };
+  const refuse = (reason: 'hash' | 'signature' | 'banned_signer') => {
+    download.rejectedPieces += 1;
+    deps.metrics.rejectedPieces.add(1, { reason });
+    deps.onRefused(download, piece.index, peer);
+    return false;
+  };
+  // The sender may not know yet that the signer lied: no evidence against the sender.
+  if (deps.bans.has(piece.signer) || download.distrusted.has(piece.signer) || download.isSelfReliant)
+    return refuse('banned_signer');
+  const actual = pieceHash(bytes);
+  if (Buffer.compare(actual, piece.hash) !== 0) {
+    const evidence = `${download.digest} piece ${piece.index}: said ${hex(piece.hash)}, sent ${hex(actual)}`;
+    deps.onLiar(peer, 'wrong bytes', evidence);
+    return refuse('hash');
+  }
+  if (!isSignatureValid(blob, piece)) {
+    deps.onLiar(peer, 'false signature', `${download.digest} piece ${piece.index}: signature is not ${piece.signer}'s`);
+    return refuse('signature');
+  }
+  return true;
+}
+
+export function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+}

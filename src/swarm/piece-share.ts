@@ -1,0 +1,268 @@
+import { LRUCache } from 'lru-cache';
+import { computeSignedPieces } from '../content/compute-signed-pieces.ts';
+import type { PeerId } from '../content/peer-id.ts';
+import { pieceHash } from '../content/piece-hash.ts';
+import { pieceRange, planPieces, runRange } from '../content/piece-plan.ts';
+import type { BlobKey, NodeIdentity, SignedPiece } from '../content/signed-piece.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../lib/logger.ts';
+import { SingleFlight } from '../lib/single-flight.ts';
+import type { TokenBucket } from '../lib/token-bucket.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { PieceRun, PieceSource } from '../peer/bulk.ts';
+import { PeerError } from '../peer/errors.ts';
+import type { BlobHandle, BlobStore } from '../store/blob-store.ts';
+import type { BanList } from './bans.ts';
+import type { BlobDownload } from './blob-download.ts';
+import type { SwarmMetrics } from './swarm-metrics.ts';
+import { UploadQueue, type UploadTicket } from './upload-queue.ts';
+
+/**
+ * What this node gives to others: runs of pieces of complete blobs and of downloads under way, one upload slot each. Pieces of complete
+ * blobs are hashed again as they are read, so that a bit that rotted on disk is noticed here and not at the peer.
+ */
+export interface PieceShareDeps {
+  readonly blobs: BlobStore;
+  readonly identity: NodeIdentity;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: SwarmMetrics;
+  readonly bans: BanList;
+  readonly bucket: TokenBucket;
+  readonly findDownload: (digest: Digest) => BlobDownload | undefined;
+  /** Told when a complete blob does not match its own piece hashes. */
+  readonly onRot: (digest: Digest, piece: number) => void;
+  readonly onSent: (peer: PeerId, bytes: number) => void;
+}
+
+export interface PieceShareOptions {
+  readonly slots: number;
+  readonly maxWaiting: number;
+  readonly retryAfterMs: number;
+}
+
+// The bulk plane's own limit of pieces in one request is lower; this guards against a source called by another transport.
+const maxRunPieces = 64;
+// Signed pieces of blobs served lately: 128 bytes a piece, so 64 blobs of 1,000 pieces are 8 MiB.
+const cachedBlobs = 64;
+
+export class PieceShare implements PieceSource {
+  readonly #deps: PieceShareDeps;
+  readonly #options: PieceShareOptions;
+  readonly #queue: UploadQueue;
+  readonly #signed = new LRUCache<Digest, readonly SignedPiece[]>({ max: cachedBlobs });
+  readonly #computing = new SingleFlight<Digest, readonly SignedPiece[]>();
+
+  constructor(deps: PieceShareDeps, options: PieceShareOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#queue = new UploadQueue({ slots: options.slots, maxWaiting: options.maxWaiting });
+  }
+
+  get running(): number {
+    return this.#queue.running;
+  }
+
+  /** Forgets what is cached of a blob that is not complete any more. */
+  forget(digest: Digest): void {
+    this.#signed.delete(digest);
+  }
+
+  async openPieces(peer: PeerId, digest: Digest, first: number, count: number, signal: AbortSignal): Promise<PieceRun> {
+    if (this.#deps.bans.has(peer)) throw this.#refuse('banned', 'PEER_ABSENT', peer, digest);
+    const opened = await this.#open(digest, first, count, signal);
+    if (opened === undefined) throw this.#refuse('absent', 'PEER_ABSENT', peer, digest);
+    let ticket: UploadTicket;
+    try {
+      ticket = await this.#slot(peer, digest, first, opened.blob, signal);
+    } catch (error) {
+      await opened.close();
+      throw error;
+    }
+    const range = runRange(planPieces(opened.blob.sizeBytes), first, count);
+    let isReleased = false;
+    return {
+      blob: opened.blob,
+      pieces: opened.pieces,
+      start: range.start,
+      end: range.end,
+      read: opened.read,
+      throttle: (bytes, abort) => this.#deps.bucket.take(bytes, abort),
+      release: (sentBytes) => {
+        if (isReleased) return;
+        isReleased = true;
+        this.#queue.release(ticket);
+        this.#deps.metrics.sentBytes.add(sentBytes);
+        this.#deps.onSent(peer, sentBytes);
+        opened
+          .close()
+          .catch((error: unknown) => this.#deps.logger.debug({ digest, error }, 'closing a shared blob failed'));
+      },
+    };
+  }
+
+  async #open(digest: Digest, first: number, count: number, signal: AbortSignal) {
+    if (!Number.isInteger(first) || first < 0 || count < 1 || count > maxRunPieces) return undefined;
+    const download = this.#deps.findDownload(digest);
+    if (download !== undefined && !download.hasEnded) {
+      const pieces: SignedPiece[] = [];
+      for (let index = first; index < first + count; index += 1) {
+        const piece = download.heldPieces.get(index);
+        if (piece === undefined) return undefined;
+        pieces.push(piece);
+      }
+      const blob: BlobKey = { digest, sizeBytes: download.sizeBytes };
+      let handle: Promise<BlobHandle> | undefined;
+      return {
+        blob,
+        pieces,
+        read: async (target: Uint8Array, position: number) => {
+          if (handle === undefined && !download.hasEnded) {
+            try {
+              return await download.readPiece(target, position);
+            } catch (error) {
+              // Committed meanwhile: the same bytes are in the store.
+              await download.done.catch(() => {
+                throw error;
+              });
+            }
+          }
+          handle ??= download.openComplete();
+          return (await handle).read(target, position);
+        },
+        close: async () => {
+          await (await handle)?.close();
+        },
+      };
+    }
+    return this.#openComplete(digest, first, count, signal);
+  }
+
+  async #openComplete(digest: Digest, first: number, count: number, signal: AbortSignal) {
+    const record = await this.#deps.blobs.findBlob(digest);
+    if (record === undefined) return undefined;
+    const plan = planPieces(record.sizeBytes);
+    if (first + count > plan.pieceCount) return undefined;
+    const blob: BlobKey = { digest, sizeBytes: record.sizeBytes };
+    const all = await this.#signedPieces(blob, signal);
+    const handle = await this.#deps.blobs.openBlob(digest);
+    // One piece at a time is read, checked and then handed out from memory.
+    let buffer: Buffer | undefined;
+    let loaded = -1;
+    return {
+      blob,
+      pieces: all.slice(first, first + count),
+      read: async (target: Uint8Array, position: number) => {
+        let index = loaded;
+        const current = index < 0 ? undefined : pieceRange(plan, index);
+        if (current === undefined || position < current.start || position >= current.end) {
+          index = first;
+          while (pieceRange(plan, index).end <= position) index += 1;
+          buffer ??= Buffer.allocUnsafe(Math.min(plan.pieceBytes, record.sizeBytes));
+          await this.#load(handle, blob, all[index], buffer, index);
+          loaded = index;
+        }
+        const range = pieceRange(plan, index);
+        const bytes = (buffer ?? Buffer.alloc(0)).subarray(
+          position - range.start,
+          Math.min(range.end - range.start, position - range.start + target.length),
+        );
+        target.set(bytes);
+        return bytes.length;
+      },
+      close: () => handle.close(),
+    };
+  }
+
+  async #load(
+    handle: BlobHandle,
+    blob: BlobKey,
+    piece: SignedPiece | undefined,
+    buffer: Buffer,
+    index: number,
+  ): Promise<void> {
+    const range = pieceRange(planPieces(blob.sizeBytes), index);
+    const length = range.end - range.start;
+    let filled = 0;
+    while (filled < length) {
+      const count = await handle.read(buffer.subarray(filled, length), range.start + filled);
+      if (count === 0) break;
+      filled += count;
+    }
+    if (
+      filled === length &&
+      piece !== undefined &&
+      Buffer.compare(pieceHash(buffer.subarray(0, length)), piece.hash) === 0
+    )
+      return;
+    this.#deps.onRot(blob.digest, index);
+    throw new PeerError('PEER_ABSENT', 'the piece does not match its hash any more', {
+      details: { digest: blob.digest, piece: index },
+    });
+  }
+
+  async #signedPieces(blob: BlobKey, signal: AbortSignal): Promise<readonly SignedPiece[]> {
+    const cached = this.#signed.get(blob.digest);
+    if (cached !== undefined) return cached;
+    return this.#computing.run(blob.digest, signal, async (abort) => {
+      const { blobs, identity, bans } = this.#deps;
+      let pieces = await blobs.findSignedPieces(blob.digest);
+      const isUsable =
+        pieces?.length === planPieces(blob.sizeBytes).pieceCount && pieces.every((piece) => !bans.has(piece.signer));
+      if (pieces === undefined || !isUsable) {
+        // Stored whole, or signed by a node that lied elsewhere: this node verified the digest, so it signs.
+        const handle = await blobs.openBlob(blob.digest);
+        try {
+          pieces = await computeSignedPieces(
+            identity,
+            blob,
+            (target, position) => handle.read(target, position),
+            abort,
+          );
+        } finally {
+          await handle.close();
+        }
+        await blobs.writeSignedPieces(blob.digest, pieces);
+      }
+      this.#signed.set(blob.digest, pieces);
+      return pieces;
+    });
+  }
+
+  #slot(peer: PeerId, digest: Digest, first: number, blob: BlobKey, signal: AbortSignal): Promise<UploadTicket> {
+    return new Promise((resolve, reject) => {
+      signal.throwIfAborted();
+      const onAbort = () => {
+        if (this.#queue.leave(ticket)) reject(signal.reason);
+      };
+      const ticket: UploadTicket = {
+        peer,
+        pieceKey: `${digest}/${first}`,
+        isUrgent: first < planPieces(blob.sizeBytes).headPieces,
+        grant: () => {
+          signal.removeEventListener('abort', onAbort);
+          resolve(ticket);
+        },
+      };
+      signal.addEventListener('abort', onAbort, { once: true });
+      if (!this.#queue.enter(ticket)) {
+        signal.removeEventListener('abort', onAbort);
+        reject(this.#refuse('busy', 'PEER_BUSY', peer, digest));
+      }
+      this.#deps.metrics.uploadsWaiting.set(this.#queue.waiting);
+    });
+  }
+
+  #refuse(
+    reason: 'busy' | 'absent' | 'banned',
+    code: 'PEER_BUSY' | 'PEER_ABSENT',
+    peer: PeerId,
+    digest: Digest,
+  ): PeerError {
+    this.#deps.metrics.refusedUploads.add(1, { reason });
+    const details = { peer, digest, retryAfterMs: this.#options.retryAfterMs };
+    return new PeerError(code, code === 'PEER_BUSY' ? 'all upload slots are taken' : 'the pieces are not here', {
+      details,
+    });
+  }
+}

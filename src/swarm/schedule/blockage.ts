@@ -1,0 +1,30 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import type { ScheduleOptions } from './options.ts';
+import { type DownloadState, flightsOf } from './state.ts';
+
+/**
+ * Tells whether a download can get on: undefined while something is in flight, a usable holder exists, or somebody is at the
+ * origin or may still ask it. Pure.
+ */
+export function findBlockage(
+  download: DownloadState,
+  self: PeerId,
+  nowMs: number,
+  options: ScheduleOptions,
+): { missingPieces: number } | undefined {
+  if (download.held.isFull) return undefined;
+  if (download.canAskOrigin && download.originFailures === 0) return undefined;
+  let missingPieces = 0;
+  for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
+    if (download.held.has(piece)) continue;
+    if (flightsOf(download, piece).size > 0) return undefined;
+    if ((download.availability[piece] ?? 0) === 0) missingPieces += 1;
+  }
+  if (missingPieces === 0) return undefined;
+  for (const extent of download.extents) {
+    for (const [peer, claim] of extent.claims) {
+      if (peer !== self && nowMs - claim.progressMs < options.originStallMs) return undefined;
+    }
+  }
+  return { missingPieces };
+}

@@ -1,0 +1,126 @@
+import { Bitfield } from '../../content/bitfield.ts';
+import type { PeerId } from '../../content/peer-id.ts';
+import { extentOf } from '../../content/piece-plan.ts';
+import type { ScheduleOptions } from './options.ts';
+import { isBetter } from './rendezvous.ts';
+import {
+  type DownloadState,
+  dropMember,
+  flightsOf,
+  isHeldByMembers,
+  markMemberHas,
+  type RequestState,
+  unmarkMemberHas,
+} from './state.ts';
+
+/** What members say, applied to one download. Functions that return request IDs name requests that are not needed any more. */
+export interface MemberSays {
+  /** Undefined = all. */
+  readonly pieces: Bitfield | undefined;
+  readonly isFetching: boolean;
+  readonly canAskOrigin: boolean;
+}
+
+export function applyMemberState(download: DownloadState, peer: PeerId, said: MemberSays, nowMs: number): number[] {
+  const pieceCount = download.plan.pieceCount;
+  const pieces = said.pieces ?? Bitfield.full(pieceCount);
+  let member = download.members.get(peer);
+  if (member === undefined) {
+    member = { peer, have: new Bitfield(pieceCount), isFetching: true, canAskOrigin: true, passedOverUntilMs: 0 };
+    download.members.set(peer, member);
+  }
+  member.isFetching = said.isFetching;
+  member.canAskOrigin = said.canAskOrigin;
+  for (const piece of [...member.have]) if (!pieces.has(piece)) unmarkMemberHas(download, member, piece);
+  return applyMemberHas(download, peer, pieces, nowMs);
+}
+
+export function applyMemberHas(
+  download: DownloadState,
+  peer: PeerId,
+  pieces: Iterable<number>,
+  nowMs: number,
+): number[] {
+  const member = download.members.get(peer);
+  if (member === undefined) return [];
+  const unneeded: number[] = [];
+  for (const piece of pieces) {
+    if (!markMemberHas(download, member, piece)) continue;
+    const claim = download.extents[extentOf(download.plan, piece)]?.claims.get(peer);
+    if (claim !== undefined) claim.progressMs = nowMs;
+    if (download.isSelfReliant) continue;
+    // What a member holds need not come from the origin a second time.
+    for (const flight of flightsOf(download, piece)) {
+      if (flight.peer === undefined && isHeldByMembers(download, flight)) unneeded.push(flight.id);
+    }
+  }
+  if (member.have.isFull) member.isFetching = false;
+  return unneeded;
+}
+
+export function applyClaim(
+  download: DownloadState,
+  peer: PeerId,
+  extent: number,
+  receivedBytes: number,
+  nowMs: number,
+  options: ScheduleOptions,
+): void {
+  const state = download.extents[extent];
+  if (state === undefined) return;
+  const claim = state.claims.get(peer);
+  if (claim === undefined) {
+    state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
+  } else if (receivedBytes > claim.receivedBytes) {
+    claim.receivedBytes = receivedBytes;
+    claim.progressMs = nowMs;
+  }
+  const member = download.members.get(peer);
+  if (member !== undefined) member.passedOverUntilMs = 0;
+  passOver(download, extent, peer, nowMs, options);
+}
+
+export function applyRelease(download: DownloadState, peer: PeerId, extent: number | undefined, nowMs: number): void {
+  const member = download.members.get(peer);
+  if (member === undefined) return;
+  if (extent === undefined) {
+    member.canAskOrigin = false;
+    for (const state of download.extents) state.claims.delete(peer);
+    return;
+  }
+  download.extents[extent]?.claims.delete(peer);
+  member.passedOverUntilMs = nowMs + passedOverMs;
+}
+
+// Long enough to matter over several extents, short enough that a node that was only busy comes back.
+const passedOverMs = 5_000;
+
+/** Members before `peer` in rank let the turn go by: they are left out for a while, so that others need not wait for them each time. */
+export function passOver(
+  download: DownloadState,
+  extent: number,
+  peer: PeerId,
+  nowMs: number,
+  options: ScheduleOptions,
+): void {
+  const state = download.extents[extent];
+  if (state?.dueSinceMs === undefined || nowMs - state.dueSinceMs < options.takeoverMs) return;
+  for (const member of download.members.values()) {
+    if (member.peer === peer || state.claims.has(member.peer)) continue;
+    if (isBetter(member.peer, peer, download.digest, download.isOriginWhole ? 0 : extent)) {
+      member.passedOverUntilMs = nowMs + passedOverMs;
+    }
+  }
+}
+
+/** The peer said that it does not hold what it was asked for. */
+export function forgetHave(download: DownloadState, request: RequestState): void {
+  const member = request.peer === undefined ? undefined : download.members.get(request.peer);
+  if (member === undefined) return;
+  if (!member.isFetching) {
+    dropMember(download, member.peer);
+    return;
+  }
+  for (let piece = request.first; piece < request.first + request.count; piece += 1)
+    unmarkMemberHas(download, member, piece);
+}

@@ -1,0 +1,421 @@
+import type { PeerId } from '../content/peer-id.ts';
+import type { PrefixVerifiers } from '../content/prefix-verifier.ts';
+import type { NodeIdentity } from '../content/signed-piece.ts';
+import type { Directory } from '../discovery/directory.ts';
+import type { Health } from '../health/health.ts';
+import type { Clock, Random } from '../lib/clock.ts';
+import { isAbort } from '../lib/errors.ts';
+import type { Logger } from '../lib/logger.ts';
+import { TaskGroup } from '../lib/task-group.ts';
+import { TokenBucket } from '../lib/token-bucket.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { Origin } from '../origin/origin.ts';
+import type { BulkClient, PieceSource } from '../peer/bulk.ts';
+import type { PeerNetwork } from '../peer/peer-network.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { type Ban, BanList } from './bans.ts';
+import { BlobDownload } from './blob-download.ts';
+import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
+import { SwarmError } from './errors.ts';
+import { Ledger } from './ledger.ts';
+import { MemberLinks } from './member-links.ts';
+import { MemberTalk } from './member-talk.ts';
+import { swarmProtocol } from './messages.ts';
+import type { SwarmOptions } from './options.ts';
+import type { OriginRequestsDeps } from './origin-requests.ts';
+import type { PeerRequestsDeps } from './peer-requests.ts';
+import { PieceShare } from './piece-share.ts';
+import { RequestRunner } from './request-runner.ts';
+import { Scheduler } from './schedule/scheduler.ts';
+import type { RequestState } from './schedule/state.ts';
+import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
+import { createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
+
+/**
+ * The swarm of this node: turns what happens (members, pieces, readers, ends of requests) into events of the scheduler, and its
+ * actions into requests. All state changes run on the event loop between awaits; `#decide` runs once per turn however many events came.
+ */
+export interface SwarmDeps {
+  readonly blobs: BlobStore;
+  readonly origin: Origin;
+  readonly directory: Directory;
+  readonly network: PeerNetwork;
+  readonly bulk: BulkClient;
+  readonly verifiers: PrefixVerifiers;
+  readonly identity: NodeIdentity;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  readonly health: Health;
+}
+
+// How often time alone may change a decision: turns taken over, stalls, hedges, heartbeats of claims.
+const tickMs = 100;
+const claimEveryTicks = 4;
+
+export function createSwarm(deps: SwarmDeps, options: SwarmOptions): SwarmNode {
+  return new SwarmNode(deps, options);
+}
+
+export class SwarmNode implements Swarm, AsyncDisposable {
+  readonly pieceSource: PieceSource;
+  readonly #deps: SwarmDeps;
+  readonly #options: SwarmOptions;
+  readonly #logger: Logger;
+  readonly #metrics: SwarmMetrics;
+  readonly #scheduler: Scheduler;
+  readonly #bans: BanList;
+  readonly #links: MemberLinks;
+  readonly #talk: MemberTalk;
+  readonly #share: PieceShare;
+  readonly #completion: CompletionDeps;
+  readonly #tasks: TaskGroup;
+  readonly #downloads = new Map<Digest, BlobDownload>();
+  readonly #ledger = new Ledger();
+  readonly #blockedSinceMs = new Map<Digest, number>();
+  readonly #runner: RequestRunner;
+  readonly #cleanUp: (() => void)[] = [];
+  #isDeciding = false;
+  #ticks = 0;
+  #cancelTick: (() => void) | undefined;
+
+  constructor(deps: SwarmDeps, options: SwarmOptions) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#logger = deps.logger;
+    this.#metrics = createSwarmMetrics(deps.metrics);
+    const { clock, random, logger, identity, network } = deps;
+    this.#tasks = new TaskGroup((error) => logger.error({ error }, 'a task of the swarm failed'));
+    this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
+    this.#bans = new BanList(clock, options);
+    this.#links = new MemberLinks(
+      { network, logger, tasks: this.#tasks },
+      () => ({ bulkPort: options.bulkPort(), zone: options.zone }),
+      {
+        ready: (peer, zone) => {
+          this.#scheduler.peerSeen(peer, options.zone !== '' && zone === options.zone);
+          if (this.#bans.has(peer)) this.#scheduler.ban(peer);
+          this.#decideSoon();
+        },
+        message: (peer, message) => {
+          this.#talk.receive(peer, message);
+          this.#decideSoon();
+        },
+        gone: (peer) => {
+          this.#scheduler.peerGone(peer);
+          this.#decideSoon();
+        },
+      },
+    );
+    this.#talk = new MemberTalk(
+      {
+        self: identity.peerId,
+        blobs: deps.blobs,
+        scheduler: this.#scheduler,
+        bans: this.#bans,
+        tasks: this.#tasks,
+        downloads: this.#downloads,
+      },
+      this.#links,
+    );
+    this.#share = new PieceShare(
+      {
+        blobs: deps.blobs,
+        identity,
+        clock,
+        logger,
+        metrics: this.#metrics,
+        bans: this.#bans,
+        bucket: new TokenBucket(clock, { rateBytesPerSecond: options.uploadBytesPerSecond }),
+        findDownload: (digest) => this.#downloads.get(digest),
+        onRot: (digest, piece) => this.#rotten(digest, piece),
+        onSent: (peer, bytes) => {
+          this.#ledger.accountOf(peer).sent += bytes;
+        },
+      },
+      { slots: options.uploadSlots, maxWaiting: options.uploadWaiting, retryAfterMs: options.uploadRetryAfterMs },
+    );
+    this.pieceSource = this.#share;
+    const bucket = new TokenBucket(clock, { rateBytesPerSecond: options.downloadBytesPerSecond });
+    const onProgress = (requestId: number, receivedBytes: number) =>
+      this.#scheduler.requestProgress(requestId, receivedBytes);
+    const peers: PeerRequestsDeps = {
+      bulk: deps.bulk,
+      bans: this.#bans,
+      bucket,
+      metrics: this.#metrics,
+      logger,
+      findAddress: (peer) => this.#links.findAddress(peer),
+      onProgress,
+      onStored: (download, index, request) => {
+        const bytes = download.pieceBytes(index);
+        this.#ledger.accountOf(request.peer).received += bytes;
+        this.#metrics.receivedBytes.add(bytes, { source: 'peer' });
+        this.#stored(download, index, request);
+      },
+      onRefused: (download, index, peer) => {
+        this.#ledger.accountOf(peer).rejected += 1;
+        this.#scheduler.pieceRefused(download.digest, index, peer);
+      },
+      onLiar: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
+    };
+    const fromOrigin: OriginRequestsDeps = {
+      origin: deps.origin,
+      identity,
+      bucket,
+      logger,
+      onProgress,
+      onStored: (download, index, request) => {
+        this.#metrics.receivedBytes.add(download.pieceBytes(index), { source: 'origin' });
+        this.#stored(download, index, request);
+      },
+      onWhole: (download) => {
+        this.#scheduler.originIsWhole(download.digest);
+        this.#talk.tell(download.digest, { kind: 'whole', digest: download.digest });
+        return this.#scheduler.holdsWholeTurn(download.digest);
+      },
+    };
+    this.#completion = {
+      origin: deps.origin,
+      identity,
+      random,
+      logger,
+      directory: deps.directory,
+      scheduler: this.#scheduler,
+      talk: this.#talk,
+      tasks: this.#tasks,
+      ban: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
+      onEnd: (download) => this.#end(download),
+      decideSoon: () => this.#decideSoon(),
+    };
+    this.#runner = new RequestRunner({
+      scheduler: this.#scheduler,
+      talk: this.#talk,
+      tasks: this.#tasks,
+      metrics: this.#metrics,
+      peers,
+      origin: fromOrigin,
+      completion: this.#completion,
+      findDownload: (digest) => this.#downloads.get(digest),
+      decideSoon: () => this.#decideSoon(),
+    });
+    this.#cleanUp.push(
+      network.handle(swarmProtocol, (channel) => this.#links.accept(channel)),
+      network.onPeerChange((change) => {
+        if (change.kind === 'disconnected') this.#links.drop(change.peer);
+        else this.#talk.peerBack(change.peer);
+      }),
+      deps.directory.onProvider((digest, provider) => {
+        if (this.#downloads.has(digest)) this.#talk.meet(digest, provider);
+      }),
+    );
+    this.#tick();
+  }
+
+  fetch(requests: readonly BlobRequest[]): readonly Download[] {
+    const started: BlobDownload[] = [];
+    const downloads = requests.map((request) => {
+      const known = this.#downloads.get(request.digest);
+      if (known !== undefined) {
+        known.addRepository(request.repository);
+        return known;
+      }
+      const download = new BlobDownload(this.#deps, request);
+      this.#downloads.set(request.digest, download);
+      started.push(download);
+      return download;
+    });
+    if (started.length > 0) this.#tasks.run((signal) => this.#start(started, signal));
+    if (this.#tasks.signal.aborted) {
+      for (const download of started) void download.fail(new SwarmError('SWARM_STOPPED', 'the node is stopping'));
+    }
+    this.#metrics.activeDownloads.set(this.#downloads.size);
+    return downloads;
+  }
+
+  findDownload(digest: Digest): Download | undefined {
+    return this.#downloads.get(digest);
+  }
+
+  transfers(): readonly Transfer[] {
+    return [...[...this.#downloads.values()].map((download) => download.transfer()), ...this.#ledger.ended];
+  }
+
+  peers(): readonly SwarmPeer[] {
+    const bans = this.#bans.list();
+    return [...new Set([...this.#ledger.accounts.keys(), ...this.#scheduler.peers.keys(), ...bans.keys()])].map(
+      (peer) => {
+        const account = this.#ledger.accounts.get(peer);
+        const ban = bans.get(peer);
+        const zone = this.#links.findZone(peer);
+        return {
+          peer,
+          isConnected: this.#deps.network.findPeer(peer) !== undefined,
+          ...(zone === undefined || zone === '' ? {} : { zone }),
+          receivedBytes: account?.received ?? 0,
+          sentBytes: account?.sent ?? 0,
+          rateBytesPerSecond: Math.round(this.#scheduler.peers.get(peer)?.rateBytesPerSecond ?? 0),
+          rejectedPieces: account?.rejected ?? 0,
+          ...(ban === undefined ? {} : { ban }),
+        };
+      },
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const undo of this.#cleanUp.reverse()) undo();
+    this.#cancelTick?.();
+    this.#runner.stop();
+    const stopped = new SwarmError('SWARM_STOPPED', 'the node is stopping');
+    await Promise.allSettled([...this.#downloads.values()].map((download) => download.fail(stopped)));
+    this.#links.close();
+    await this.#tasks.stop();
+  }
+
+  async #start(downloads: readonly BlobDownload[], signal: AbortSignal): Promise<void> {
+    const fetching: BlobDownload[] = [];
+    for (const download of downloads) {
+      try {
+        if (!(await download.open())) {
+          this.#end(download);
+          continue;
+        }
+      } catch (error) {
+        await failDownload(this.#completion, download, error);
+        continue;
+      }
+      fetching.push(download);
+      const { digest } = download;
+      this.#scheduler.addDownload({
+        digest,
+        sizeBytes: download.sizeBytes,
+        originDelayMs:
+          this.#deps.network.peers().length === 0 ? 0 : this.#options.directoryTimeoutMs + this.#options.settleMs,
+        canAskOrigin: this.#deps.origin.allows(download.repositories[0]?.namespace ?? ''),
+        held: download.heldPieces.keys(),
+      });
+      download.onReader = (reader, piece) => {
+        this.#scheduler.readerAt(digest, reader, piece);
+        this.#decideSoon();
+      };
+      if (download.heldPieces.size === download.plan.pieceCount) finishDownload(this.#completion, download);
+    }
+    this.#decideSoon();
+    if (fetching.length === 0) return;
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(this.#options.directoryTimeoutMs)]);
+    try {
+      const entries = fetching.map(({ digest }) => ({ digest, holding: 'fetching' as const }));
+      const found = await this.#deps.directory.announce(entries, timeout);
+      for (const [digest, providers] of found) for (const provider of providers) this.#talk.meet(digest, provider);
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isAbort(error) && !timeout.aborted) this.#logger.debug({ error }, 'the directory gave no answer');
+    }
+    for (const { digest } of fetching) {
+      this.#downloads.get(digest)?.mark('providers');
+      this.#scheduler.releaseOrigin(digest, this.#deps.network.peers().length > 0 ? this.#options.settleMs : 0);
+    }
+    this.#decideSoon();
+  }
+
+  #decideSoon(): void {
+    if (this.#isDeciding) return;
+    this.#isDeciding = true;
+    setImmediate(() => {
+      this.#isDeciding = false;
+      if (this.#tasks.signal.aborted) return;
+      for (const action of this.#scheduler.decide()) this.#runner.act(action);
+    });
+  }
+
+  #stored(download: BlobDownload, index: number, request: RequestState): void {
+    if (!this.#scheduler.pieceStored(download.digest, index, request.id)) return;
+    this.#blockedSinceMs.delete(download.digest);
+    this.#talk.tell(download.digest, { kind: 'have', digest: download.digest, pieces: [index] });
+    if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
+      finishDownload(this.#completion, download);
+    this.#decideSoon();
+  }
+
+  #ban(peer: PeerId, reason: Ban['reason'], evidence: string): void {
+    if (this.#bans.has(peer) || peer === this.#deps.identity.peerId) return;
+    this.#bans.add(peer, reason, evidence);
+    this.#metrics.bans.add(1);
+    this.#logger.warn({ peer, reason, evidence }, 'peer banned');
+    this.#scheduler.ban(peer);
+    this.#decideSoon();
+  }
+
+  #end(download: BlobDownload): void {
+    const { digest } = download;
+    if (this.#downloads.get(digest) !== download) return;
+    this.#downloads.delete(digest);
+    this.#talk.forget(digest);
+    this.#blockedSinceMs.delete(digest);
+    this.#scheduler.removeDownload(digest);
+    const transfer = download.transfer();
+    this.#ledger.transferEnded(transfer);
+    const isComplete = download.state === 'complete';
+    this.#metrics.downloads.add(1, { result: isComplete ? 'complete' : 'failed' });
+    this.#metrics.activeDownloads.set(this.#downloads.size);
+    if (isComplete) this.#metrics.downloadSeconds.observe((transfer.phasesMs['committed'] ?? 0) / 1000);
+    this.#logger.info(
+      {
+        ...transfer,
+        repository: `${transfer.repository.namespace}/${transfer.repository.name}`,
+        peers: transfer.peers.length,
+      },
+      'download ended',
+    );
+    this.#decideSoon();
+  }
+
+  #tick(): void {
+    this.#cancelTick = this.#deps.clock.schedule(tickMs, () => {
+      if (this.#tasks.signal.aborted) return;
+      this.#ticks += 1;
+      if (this.#downloads.size > 0) {
+        if (this.#ticks % claimEveryTicks === 0) {
+          for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest);
+        }
+        this.#failBlocked();
+        this.#decideSoon();
+      }
+      this.#tick();
+    });
+  }
+
+  /** Fails downloads that nothing can move: at once when there is nothing to wait for, else after the patience. */
+  #failBlocked(): void {
+    const nowMs = this.#deps.clock.nowMs();
+    for (const download of this.#downloads.values()) {
+      const blockage = this.#scheduler.findBlockage(download.digest);
+      if (blockage === undefined) {
+        this.#blockedSinceMs.delete(download.digest);
+        continue;
+      }
+      const sinceMs = this.#blockedSinceMs.get(download.digest) ?? nowMs;
+      this.#blockedSinceMs.set(download.digest, sinceMs);
+      const isHopeful =
+        download.heldPieces.size > 0 || (this.#scheduler.downloads.get(download.digest)?.members.size ?? 0) > 0;
+      if (nowMs - sinceMs < (isHopeful ? this.#options.patienceMs : 0)) continue;
+      const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
+      download.missing = missing;
+      const details = { digest: download.digest, missingPieces: blockage.missingPieces };
+      this.#tasks.run(() =>
+        failDownload(this.#completion, download, new SwarmError('SWARM_UNOBTAINABLE', missing, { details })),
+      );
+    }
+  }
+
+  #rotten(digest: Digest, piece: number): void {
+    this.#logger.error({ digest, piece }, 'a stored blob does not match its piece hashes: quarantined');
+    this.#share.forget(digest);
+    this.#tasks.run(async (signal) => {
+      await this.#deps.blobs.quarantineBlob(digest, `piece ${piece} does not match its hash`);
+      await this.#deps.directory.withdraw([digest], signal);
+    });
+  }
+}

@@ -1,0 +1,131 @@
+import { createInlinePrefixVerifiers } from '../../src/content/inline-prefix-verifiers.ts';
+import { createMemoryDirectoryHub } from '../../src/discovery/memory/memory-directory.ts';
+import { createHealth } from '../../src/health/conditions.ts';
+import { seededRandom, systemClock } from '../../src/lib/clock.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
+import type { Origin } from '../../src/origin/origin.ts';
+import type { PieceSource } from '../../src/peer/bulk.ts';
+import { generateIdentity, type PeerIdentity } from '../../src/peer/identity.ts';
+import { createMemoryBulk } from '../../src/peer/memory/memory-bulk.ts';
+import { createMemoryNetworkHub, type MemoryPeerNetwork } from '../../src/peer/memory/memory-network.ts';
+import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Store } from '../../src/store/store.ts';
+import type { SwarmOptions } from '../../src/swarm/options.ts';
+import { createSwarm, type SwarmNode } from '../../src/swarm/swarm-node.ts';
+import { noMetrics } from '../../src/telemetry/metrics.ts';
+
+const MiB = 1024 * 1024;
+
+/** Quick turns and short patience, so that faults show within a test's time. */
+const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
+  schedule: {
+    maxRequests: 8,
+    maxRequestsPerPeer: 2,
+    maxSuppliers: 8,
+    maxInFlightBytes: 32 * MiB,
+    readerWindowPieces: 2,
+    originWindowExtents: 8,
+    takeoverMs: 200,
+    originStallMs: 800,
+    peerStallMs: 500,
+    hedgeFactor: 3,
+  },
+  zone: '',
+  uploadSlots: 8,
+  uploadWaiting: 2,
+  uploadRetryAfterMs: 20,
+  uploadBytesPerSecond: 0,
+  downloadBytesPerSecond: 0,
+  directoryTimeoutMs: 1000,
+  settleMs: 20,
+  patienceMs: 1500,
+  resumeForMs: 0,
+  banMs: 3_600_000,
+};
+
+export interface SwarmFleetNode {
+  readonly identity: PeerIdentity;
+  readonly network: MemoryPeerNetwork;
+  readonly store: Store;
+  readonly swarm: SwarmNode;
+}
+
+/** Nodes with the real swarm engine, joined by the memory twins of network, bulk plane and directory. */
+export async function startSwarmFleet(
+  count: number,
+  origin: Origin,
+  options: {
+    readonly swarm?: Partial<SwarmOptions>;
+    /** Replaces what a node serves, to make it lie. */
+    readonly source?: (index: number, honest: PieceSource, identity: PeerIdentity) => PieceSource;
+    readonly origin?: (index: number) => Origin;
+  } = {},
+): Promise<{ nodes: SwarmFleetNode[]; stopNode(index: number): Promise<void> } & AsyncDisposable> {
+  const hub = createMemoryNetworkHub();
+  const bulk = createMemoryBulk(hub);
+  const directories = createMemoryDirectoryHub();
+  const clock = systemClock;
+  const nodes: SwarmFleetNode[] = [];
+  const stops: (() => Promise<void>)[] = [];
+  for (let index = 0; index < count; index += 1) {
+    const identity = await generateIdentity();
+    const network = hub.join(identity.peerId);
+    const directory = directories.join(identity.peerId);
+    const store = createMemoryStore({ clock });
+    const verifiers = createInlinePrefixVerifiers({ maxOpen: 256 });
+    let port = 0;
+    const swarm = createSwarm(
+      {
+        blobs: store.blobs,
+        origin: options.origin?.(index) ?? origin,
+        directory,
+        network,
+        bulk: bulk.createClient(identity.peerId),
+        verifiers,
+        identity,
+        clock,
+        random: seededRandom(index + 1),
+        logger: silentLogger,
+        metrics: noMetrics,
+        health: createHealth(clock),
+      },
+      { ...testSwarmOptions, ...options.swarm, bulkPort: () => port },
+    );
+    const server = bulk.serve(
+      identity.peerId,
+      options.source?.(index, swarm.pieceSource, identity) ?? swarm.pieceSource,
+    );
+    port = server.address.port;
+    nodes.push({ identity, network, store, swarm });
+    stops.push(async () => {
+      server.stop();
+      await swarm[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
+      await network[Symbol.asyncDispose]();
+      await verifiers.close();
+      await store[Symbol.asyncDispose]();
+    });
+  }
+  // Everyone knows everyone, as after the members' exchange.
+  for (const node of nodes) {
+    for (const other of nodes) {
+      const address = other.network.addresses()[0];
+      if (other === node || address === undefined || node.network.findPeer(other.identity.peerId) !== undefined)
+        continue;
+      await node.network.dial(address, AbortSignal.timeout(5000));
+    }
+  }
+  const stopped = new Set<number>();
+  const stopNode = async (index: number) => {
+    if (stopped.has(index)) return;
+    stopped.add(index);
+    await stops[index]?.();
+  };
+  return {
+    nodes,
+    stopNode,
+    async [Symbol.asyncDispose]() {
+      for (const index of stops.keys()) await stopNode(index);
+    },
+  };
+}
