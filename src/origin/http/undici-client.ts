@@ -40,8 +40,10 @@ export function createUndiciClient(options: UndiciClientOptions): HttpClient {
 
   const lookup = options.lookup ?? (systemLookup as LookupFunction);
   const originLookup = watchLookup(lookup, (_hostname, addresses) => {
-    isOriginPrivate = addresses.some(isPrivateAddress);
-    return options.isOriginTrusted || !isOriginPrivate;
+    const isPrivate = addresses.some(isPrivateAddress);
+    if (!options.isOriginTrusted) return !isPrivate;
+    isOriginPrivate = isPrivate;
+    return true;
   });
   const foreignLookup = watchLookup(
     lookup,
