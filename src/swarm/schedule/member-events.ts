@@ -2,7 +2,6 @@ import { Bitfield } from '../../content/bitfield.ts';
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentOf } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import { isBetter } from './rendezvous.ts';
 import {
   type DownloadState,
   dropMember,
@@ -12,6 +11,7 @@ import {
   type RequestState,
   unmarkMemberHas,
 } from './state.ts';
+import { rankOf, turnOrder } from './turn-order.ts';
 
 /** What members say, applied to one download. Functions that return request IDs name requests that are not needed any more. */
 export interface MemberSays {
@@ -59,6 +59,7 @@ export function applyMemberHas(
 }
 
 export function applyClaim(
+  self: PeerId,
   download: DownloadState,
   peer: PeerId,
   extent: number,
@@ -77,7 +78,7 @@ export function applyClaim(
   }
   const member = download.members.get(peer);
   if (member !== undefined) member.passedOverUntilMs = 0;
-  passOver(download, extent, peer, nowMs, options);
+  passOver(self, download, extent, peer, nowMs, options);
 }
 
 export function applyRelease(download: DownloadState, peer: PeerId, extent: number | undefined, nowMs: number): void {
@@ -97,6 +98,7 @@ const passedOverMs = 5_000;
 
 /** Members before `peer` in rank let the turn go by: they are left out for a while, so that others need not wait for them each time. */
 export function passOver(
+  self: PeerId,
   download: DownloadState,
   extent: number,
   peer: PeerId,
@@ -105,11 +107,11 @@ export function passOver(
 ): void {
   const state = download.extents[extent];
   if (state?.dueSinceMs === undefined || nowMs - state.dueSinceMs < options.takeoverMs) return;
+  const order = turnOrder(self, download, nowMs);
+  const rank = rankOf(peer, order, download, extent);
   for (const member of download.members.values()) {
     if (member.peer === peer || state.claims.has(member.peer)) continue;
-    if (isBetter(member.peer, peer, download.digest, download.isOriginWhole ? 0 : extent)) {
-      member.passedOverUntilMs = nowMs + passedOverMs;
-    }
+    if (rankOf(member.peer, order, download, extent) < rank) member.passedOverUntilMs = nowMs + passedOverMs;
   }
 }
 

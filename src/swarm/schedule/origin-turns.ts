@@ -1,16 +1,17 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import { isBetter } from './rendezvous.ts';
-import type { DownloadState, ExtentState, MemberState } from './state.ts';
+import type { DownloadState, ExtentState } from './state.ts';
+import { rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
  *
  * All extents nobody holds form one sequence: downloads by order, extents by index. The first `originWindowExtents` of it are
- * due: few enough that each comes at a good share of the origin's link and is passed on while the next ones come. The owner of a due extent
- * is the member with the highest rendezvous weight; the k-th in rank starts when `k * takeoverMs` went by without a claim, or
- * when the claims there are stopped moving. Two who claim the same: the higher weight goes on, the other stops.
+ * due: few enough that each comes at a good share of the origin's link and is passed on while the next ones come. Members take turns in an
+ * order drawn per blob by rendezvous weight: extent e belongs to member e mod N of it, so that neighbours in the sequence are on
+ * different uplinks. The k-th behind the owner starts when `k * takeoverMs` went by without a claim, or when the claims there are
+ * stopped moving. Two who claim the same (they saw different members): the higher weight goes on, the other stops.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */
 export interface OriginTurn {
@@ -28,13 +29,13 @@ export function originTurns(
   options: ScheduleOptions,
 ): { turns: OriginTurn[]; wakeAtMs: number } {
   const turns: OriginTurn[] = [];
-  const claimants = countClaims(downloads);
   let wakeAtMs = Number.POSITIVE_INFINITY;
   let openBytes = 0;
   for (const download of downloads) {
     const { plan } = download;
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const windowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+    const order = turnOrder(self, download, nowMs);
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
       if (openBytes >= windowBytes) return { turns, wakeAtMs };
       const state = download.extents[extent];
@@ -48,12 +49,11 @@ export function originTurns(
       }
       const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent);
       if (run === undefined) continue;
-      const startAtMs = turnAtMs(self, download, extent, state, claimants, nowMs, options);
+      const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
       if (startAtMs <= nowMs) {
         const turn = isAlone(download, nowMs) ? longRun(download, extent, run) : { extents: [extent], ...run };
         turns.push({ download, ...turn });
         if (turn.extents.length > 1) extent += turn.extents.length - 1;
-        claimants.set(self, (claimants.get(self) ?? 0) + 1);
       } else wakeAtMs = Math.min(wakeAtMs, startAtMs);
     }
   }
@@ -70,20 +70,12 @@ function turnAtMs(
   download: DownloadState,
   extent: number,
   state: ExtentState,
-  claimants: ReadonlyMap<PeerId, number>,
+  order: readonly PeerId[],
   nowMs: number,
   options: ScheduleOptions,
 ): number {
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
-  // A whole-blob stream has one owner for all extents.
-  const key = download.isOriginWhole ? 0 : extent;
-  let rank = 0;
-  for (const member of download.isSelfReliant ? [] : download.members.values()) {
-    if (!takesTurns(member, nowMs)) continue;
-    const busier = (claimants.get(member.peer) ?? 0) - (claimants.get(self) ?? 0);
-    if (busier > 0) continue;
-    if (busier < 0 || isBetter(member.peer, self, download.digest, key)) rank += 1;
-  }
+  const rank = rankOf(self, order, download, extent);
   let quietSinceMs = state.dueSinceMs ?? nowMs;
   let patienceMs = options.takeoverMs;
   for (const claim of download.isSelfReliant ? [] : state.claims.values()) {
@@ -93,18 +85,6 @@ function turnAtMs(
   if (state.claims.size === 0 || download.isSelfReliant) return quietSinceMs + rank * patienceMs;
   // Somebody started and stopped moving: the claimants count as gone, the best of the rest goes first.
   return quietSinceMs + patienceMs + Math.max(0, rank - state.claims.size) * options.takeoverMs;
-}
-
-/** How many extents each member is fetching now: the next one goes to whoever has the fewest, so that all uplinks have something new. */
-function countClaims(downloads: readonly DownloadState[]): Map<PeerId, number> {
-  const claimants = new Map<PeerId, number>();
-  for (const download of downloads) {
-    for (const extent of download.extents) {
-      if (extent.unheld === 0) continue;
-      for (const peer of extent.claims.keys()) claimants.set(peer, (claimants.get(peer) ?? 0) + 1);
-    }
-  }
-  return claimants;
 }
 
 function isAlone(download: DownloadState, nowMs: number): boolean {
@@ -128,10 +108,6 @@ function longRun(download: DownloadState, extent: number, run: { first: number; 
     end = range.end;
   }
   return { extents, first: run.first, count: end - run.first };
-}
-
-function takesTurns(member: MemberState, nowMs: number): boolean {
-  return member.isFetching && member.canAskOrigin && member.passedOverUntilMs <= nowMs;
 }
 
 /** The pieces of the extent this node lacks and nobody holds, as one run. */

@@ -165,7 +165,7 @@ export class Scheduler {
     const download = this.#downloads.get(digest);
     if (download === undefined || download.isSelfReliant) return;
     const nowMs = this.#clock.nowMs();
-    applyClaim(download, peer, extent, receivedBytes, nowMs, this.#options);
+    applyClaim(this.#self, download, peer, extent, receivedBytes, nowMs, this.#options);
     this.#yieldTurn(download, extent, peer, nowMs);
   }
 
@@ -295,7 +295,7 @@ export class Scheduler {
       const request = this.#start(turn.download, undefined, turn.first, turn.count, nowMs);
       for (const extent of turn.extents) {
         turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
-        passOver(turn.download, extent, this.#self, nowMs, this.#options);
+        passOver(this.#self, turn.download, extent, this.#self, nowMs, this.#options);
       }
       actions.push({ kind: 'fetchExtent', request });
     }
