@@ -46,7 +46,7 @@ function readPath(path: string): Route {
   const segments = plain.slice('/v2/'.length).split('/');
   const upload = findUpload(segments);
   if (upload !== undefined) return upload;
-  if (segments.some((segment) => segment === '' || segment === '.' || segment === '..')) return { kind: 'invalid' };
+  if (segments.some(isTrick)) return { kind: 'invalid' };
   const last = segments.at(-1) ?? '';
   const verb = segments.at(-2);
   const name = segments.slice(0, -2).join('/');
@@ -71,7 +71,11 @@ function findUpload(segments: readonly string[]): Route | undefined {
     const [blobs, uploads] = segments.slice(-length);
     const name = segments.slice(0, -length);
     if (blobs !== 'blobs' || uploads !== 'uploads' || name.length === 0) continue;
-    return name.includes('') ? { kind: 'invalid' } : { kind: 'upload', name: name.join('/') };
+    return name.some(isTrick) ? { kind: 'invalid' } : { kind: 'upload', name: name.join('/') };
   }
   return undefined;
+}
+
+function isTrick(segment: string): boolean {
+  return segment === '' || segment === '.' || segment === '..';
 }
