@@ -45,9 +45,10 @@ const codes = Object.keys(imageErrors) as ImageErrorCode[];
 export function findErrorAnswer(error: unknown): ErrorAnswer | undefined {
   if (!isCode(error, ...codes)) return undefined;
   const { retryAfterMs, ...detail } = error.details;
-  const headers =
-    typeof retryAfterMs === 'number' ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {};
-  return { ...imageErrors[error.code], detail, headers };
+  const answer = imageErrors[error.code];
+  const isLater = answer.status === 503 && typeof retryAfterMs === 'number';
+  const headers = isLater ? { 'retry-after': String(Math.max(1, Math.ceil(retryAfterMs / 1000))) } : {};
+  return { ...answer, detail, headers };
 }
 
 export function encodeErrorBody({ code, message, detail }: ErrorAnswer): Buffer {
