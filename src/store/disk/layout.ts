@@ -11,6 +11,10 @@ export interface Layout {
   readonly metadata: string;
   /** Says at the next start that the index gave a damaged block in this life. */
   readonly damageMark: string;
+  /** Check sums of the index's tables. */
+  readonly tableSums: string;
+  /** Room that is given up when the disk is full. */
+  readonly reserve: string;
   readonly lock: string;
   readonly format: string;
   readonly names: string;
@@ -30,6 +34,8 @@ export function createLayout(dataDir: string): Layout {
     trash: below('trash'),
     metadata: below('metadata'),
     damageMark: below('metadata.damaged'),
+    tableSums: below('metadata.sums'),
+    reserve: below('metadata.reserve'),
     lock: below('lock'),
     format: below('format.json'),
     names: below('names.log'),

@@ -3,11 +3,13 @@ import { OpenFile } from './open-file.ts';
 
 /**
  * Room kept for the index on a disk that others may fill: a file of real blocks that is given up when LevelDB must be opened
- * again, and taken back when there is room.
+ * again, and taken back when there is plenty. What was given up also lets blobs be removed on a full disk, since that needs to
+ * write a little first.
  */
 export interface MetadataReserve {
-  release(): Promise<void>;
-  /** Takes the room back if it can be had. */
+  /** Gives the room up; returns whether the index can be opened again in what is free now. */
+  release(): Promise<boolean>;
+  /** Takes the room back if there is plenty. */
   ensure(): Promise<void>;
 }
 
@@ -15,12 +17,17 @@ export interface MetadataReserve {
 const reserveBytes = 8 * 1024 * 1024;
 const stepBytes = 1024 * 1024;
 
-export function createMetadataReserve(files: Files, path: string): MetadataReserve {
+export function createMetadataReserve(files: Files, path: string, dataDir: string): MetadataReserve {
   return {
-    release: () => files.remove(path),
+    async release() {
+      await files.remove(path);
+      return (await files.freeBytes(dataDir)) >= reserveBytes;
+    },
+
     async ensure() {
       if ((await files.stat(path))?.sizeBytes === reserveBytes) return;
-      // Random bytes would only matter to file systems that compress; zeros written out take blocks on ext4, xfs and tmpfs.
+      if ((await files.freeBytes(dataDir)) < 2 * reserveBytes) return;
+      // Zeros written out take blocks on ext4, xfs and tmpfs; a file system that compresses them away has no reserve.
       const zeros = Buffer.alloc(stepBytes);
       const file = await OpenFile.open(files, path, 'create');
       try {

@@ -4,6 +4,7 @@ import type { Logger } from '../../lib/logger.ts';
 import type { KeyValue } from '../key-value.ts';
 import { repairLevel } from '../level/level-errors.ts';
 import { openLevelKeyValue } from '../level/level-key-value.ts';
+import type { TableSums } from '../level/table-sums.ts';
 import type { Files } from './files.ts';
 import { readFormat, supportedVersion, writeFormat } from './format-file.ts';
 import type { Layout } from './layout.ts';
@@ -14,6 +15,7 @@ export interface OpenIndexDeps {
   readonly layout: Layout;
   readonly logger: Logger;
   readonly reserve: MetadataReserve;
+  readonly tables: TableSums;
   readonly onDamage: () => void;
 }
 
@@ -38,6 +40,10 @@ export async function openIndex(deps: OpenIndexDeps, distrust?: 'repair' | 'disc
     logger.error({ path: layout.metadata }, 'the index is gone; building it again from the blob files');
     return replace(deps, format.epoch);
   }
+  if (!(await deps.tables.check())) {
+    logger.error({ path: layout.metadata }, 'a table of the index has changed on the disk; building it again');
+    return replace(deps, format?.epoch);
+  }
   let state: OpenedIndex['state'] = 'intact';
   let keyValue: KeyValue | undefined;
   if (distrust === undefined && !isMarked) keyValue = await tryOpen(deps, format === undefined);
@@ -60,6 +66,8 @@ export async function openIndex(deps: OpenIndexDeps, distrust?: 'repair' | 'disc
     if (epoch === undefined) state = 'lost';
   }
   await files.remove(layout.damageMark);
+  // Opening has cleared away what no table of contents names; numbers of such files may be given out again.
+  await deps.tables.save('open');
   return { keyValue, state };
 }
 
@@ -76,6 +84,7 @@ async function replace(deps: OpenIndexDeps, epoch: string = randomUUID()): Promi
   const keyValue = await open(deps, true);
   await stamp(deps, keyValue, epoch);
   await files.remove(layout.damageMark);
+  await deps.tables.save('open');
   return { keyValue, state: 'lost' };
 }
 

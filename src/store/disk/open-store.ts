@@ -3,6 +3,7 @@ import { isCode } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import { noMetrics } from '../../telemetry/metrics.ts';
+import { createTableSums, type TableSums } from '../level/table-sums.ts';
 import { BlobIndex } from '../metadata/blob-index.ts';
 import { createKeyValueMetadataStore } from '../metadata/key-value-metadata-store.ts';
 import { LeaseTable } from '../metadata/lease-table.ts';
@@ -61,13 +62,14 @@ export async function openStore(deps: StoreDeps, options: StoreOptions): Promise
   }
   const lock = await takeLockFile(layout.lock);
   const tasks = new TaskGroup((error) => deps.logger.error({ error }, 'a background task of the store failed'));
-  const reserve = createMetadataReserve(files, `${layout.dataDir}/metadata.reserve`);
+  const reserve = createMetadataReserve(files, layout.reserve, layout.dataDir);
   const parts: Parts = {
     ...deps,
     metrics: deps.metrics ?? createStoreMetrics(noMetrics),
     files,
     layout,
     reserve,
+    tables: createTableSums(files, layout.metadata, layout.tableSums),
     tasks,
     release: () => lock.release(),
   };
@@ -85,16 +87,17 @@ interface Parts extends StoreDeps {
   readonly files: Files;
   readonly layout: Layout;
   readonly reserve: MetadataReserve;
+  readonly tables: TableSums;
   readonly tasks: TaskGroup;
   readonly release: () => Promise<void>;
 }
 
 /** Damage may show only while the index is walked; then it is repaired, and if that does not help replaced. */
 async function openTrusted(parts: Parts, options: StoreOptions): Promise<Store> {
-  const { files, layout, logger, reserve, tasks } = parts;
+  const { files, layout, logger, reserve, tables, tasks } = parts;
   const onDamage = () => tasks.run(() => markDamage(files, layout));
   for (const distrust of [undefined, 'repair', 'discard'] as const) {
-    const index = await openIndex({ files, layout, logger, reserve, onDamage }, distrust);
+    const index = await openIndex({ files, layout, logger, reserve, tables, onDamage }, distrust);
     try {
       return await assemble(parts, options, index);
     } catch (error) {
@@ -177,6 +180,7 @@ async function assemble(parts: Parts, options: StoreOptions, opened: OpenedIndex
     () => names.sync(),
     () => names.close(),
     () => keyValue.close(),
+    () => parts.tables.save('closed'),
     parts.release,
   ];
   let closed: Promise<void> | undefined;

@@ -1,5 +1,6 @@
 import { Level } from 'level';
 import { isCode } from '../../lib/errors.ts';
+import { StoreError } from '../errors.ts';
 import type { KeyChange, KeyRange, KeyValue } from '../key-value.ts';
 import { translateLevelError } from './level-errors.ts';
 
@@ -9,8 +10,8 @@ export interface LevelOptions {
   readonly createIfMissing: boolean;
   /** Hears once that a block could not be read, so that the next start repairs. */
   readonly onDamage: () => void;
-  /** Makes room on a full disk, so that the database can be opened again. */
-  readonly makeRoom: () => Promise<void>;
+  /** Makes room on a full disk; false when there is still too little to open the database again. */
+  readonly makeRoom: () => Promise<boolean>;
 }
 
 interface QueuedBatch {
@@ -154,7 +155,10 @@ class LevelKeyValue implements KeyValue {
   }
 
   async #openAgain(): Promise<void> {
-    await this.#options.makeRoom();
+    // Closed without room to open again, even what is there could not be read.
+    if (!(await this.#options.makeRoom()) && this.#level.status === 'open') {
+      throw new StoreError('STORE_FULL', 'the disk is full', { details: { path: this.#options.path } });
+    }
     // No await between here and the close: a walk that starts now waits for the reopening.
     if (this.#reads > 0) {
       this.#readsDone = Promise.withResolvers<void>();
