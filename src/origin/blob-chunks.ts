@@ -53,7 +53,8 @@ export class BlobChunks implements AsyncIterableIterator<Uint8Array> {
     this.#at = this.#answer.start;
     this.#position = this.#answer.start;
     this.#attemptStart = this.#position;
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal.aborted) this.#close();
+    else signal.addEventListener('abort', this.#onAbort, { once: true });
   }
 
   get isWhole(): boolean {
@@ -123,7 +124,9 @@ export class BlobChunks implements AsyncIterableIterator<Uint8Array> {
     try {
       if (cause !== undefined) await this.#source.beforeResume(this.#vainAttempts);
       this.#response = await this.#source.request(asked);
-      this.#answer = this.#read(this.#response, asked);
+      // Closed while waiting for the head: nobody else knows of this response.
+      if (this.#isClosed) this.#response.body.cancel();
+      else this.#answer = this.#read(this.#response, asked);
     } catch (error) {
       throw error instanceof OriginError ? this.#cut(error) : error;
     }

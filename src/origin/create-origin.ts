@@ -7,7 +7,7 @@ import type { Logger } from '../lib/logger.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { createAuthorizer } from './auth/authorizer.ts';
-import { createCredentialSource } from './auth/credentials.ts';
+import { createCredentialSource } from './auth/credential-source.ts';
 import { createBreakerReport } from './breaker-report.ts';
 import { OriginError } from './errors.ts';
 import type { HttpClient } from './http/http-client.ts';

@@ -35,7 +35,7 @@ export interface OriginOptions {
   readonly signal: AbortSignal;
 }
 
-export interface ResolveTagOptions extends OriginOptions {
+interface ResolveTagOptions extends OriginOptions {
   /** What the tag pointed at before; if its `etag` still holds, this very answer is returned. */
   readonly known?: OriginTag;
 }

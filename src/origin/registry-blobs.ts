@@ -15,7 +15,8 @@ export async function statBlob(
 ): Promise<{ sizeBytes: number }> {
   const request = { operation: 'stat', repository, path: `/blobs/${digest}` } as const;
   const fromHead = await session.exchange(
-    { ...request, method: 'HEAD', accepts: [400, 405, 501] },
+    // A redirect may be signed for GET alone; its 403 is then no answer about the blob.
+    { ...request, method: 'HEAD', accepts: [400, 403, 405, 501] },
     signal,
     async (response) => {
       if (response.status !== 200) return undefined;

@@ -108,13 +108,13 @@ export class OriginSession {
     return this.#bodySlots.acquire(signal);
   }
 
-  /** Runs a request whose body the caller reads under a body slot; the deadline covers the head alone. */
+  /**
+   * Runs a request whose body the caller reads under a body slot. Deadline and signal cover the head alone: from then on the
+   * caller cancels the body, so that nothing stays hooked to a signal that lives as long as the program.
+   */
   async open(request: SessionRequest, signal: AbortSignal): Promise<HttpResponse> {
     using deadline = this.#startDeadline(signal);
-    const late = new AbortController();
-    deadline.signal.addEventListener('abort', () => late.abort(deadline.signal.reason), { once: true });
-    const both = AbortSignal.any([signal, late.signal]);
-    return await this.#runWithRetries(request, both, deadline, async (response) => response);
+    return await this.#runWithRetries(request, deadline.signal, deadline, async (response) => response);
   }
 
   /** Counts bytes of a body and waits until the rate lets them pass. */

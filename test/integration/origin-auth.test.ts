@@ -14,7 +14,7 @@ import { type ChaosRegistry, startChaosRegistry } from '../support/chaos-registr
 import { originOptions } from '../support/origin-options.ts';
 
 const signal = new AbortController().signal;
-const secret = 's3cret-pässword';
+const secret = 's3cret-password';
 const blob = blobOf(Buffer.from('the blob'));
 const range = { start: 0, end: blob.sizeBytes, sizeBytes: blob.sizeBytes };
 
@@ -138,6 +138,14 @@ describe('authentication at an origin', () => {
     await writeFile(passwordFile, `${secret}\n`);
     await stat(origin, registry);
     expect(registry.auth.tokensIssued).toBe(1);
+  });
+
+  it('sends a configured token as it is', async () => {
+    const registry = await startRegistry({ kind: 'token' });
+    const origin = connect(registry, { credentials: { token: secret } });
+    await expect(stat(origin, registry)).rejects.toMatchObject({ code: 'ORIGIN_UNAUTHORIZED' });
+    expect(registry.requests.map(({ headers }) => headers['authorization'])).toEqual([undefined, `Bearer ${secret}`]);
+    expect(registry.auth.tokensIssued).toBe(0);
   });
 
   it('finds credentials in a docker config', async () => {

@@ -299,6 +299,31 @@ describe('an origin that misbehaves', () => {
     });
   });
 
+  it('frees its slot when it is aborted in the middle, at a resume, and before it is read', async () => {
+    const origin = connect({ parallelRequests: 1 });
+    const openWith = (controller: AbortController) =>
+      origin.openBlob(repository(), blob.digest, whole, { signal: controller.signal });
+    const unread = new AbortController();
+    await openWith(unread);
+    unread.abort(new Error('unread'));
+
+    failBlobs({ kind: 'cut', afterBytes: 300_000 }, 1);
+    registry.fail({ kinds: ['blob-get'], after: 1, times: 1, fault: { kind: 'silence' } });
+    const resuming = new AbortController();
+    const reading = read(openWith(resuming));
+    const outcome = expect(reading).rejects.toThrow('resuming');
+    await expect.poll(() => registry.counters.byKind['blob-get']).toBe(3);
+    resuming.abort(new Error('resuming'));
+    await outcome;
+
+    const middle = new AbortController();
+    const chunks = (await openWith(middle)).chunks[Symbol.asyncIterator]();
+    await chunks.next();
+    middle.abort(new Error('middle'));
+    await expect(chunks.next()).rejects.toThrow('middle');
+    expect((await read(open(origin))).equals(bytes)).toBe(true);
+  });
+
   it('tells a size by a range of one byte where HEAD does not', async () => {
     registry.fail({ kinds: ['blob-head'], fault: { kind: 'without-headers', names: ['content-length'] } });
     expect(await connect().statBlob(repository(), blob.digest, { signal })).toEqual({ sizeBytes: bytes.length });

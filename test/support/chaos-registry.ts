@@ -15,7 +15,7 @@ export interface ChaosRegistry extends EmbeddedOrigin {
   clearFaults(): void;
 }
 
-export interface FaultRule {
+interface FaultRule {
   readonly fault: Fault;
   /** Absent = every kind of request. */
   readonly kinds?: readonly OriginQuestionKind[];

@@ -36,7 +36,7 @@ export interface EmbeddedOriginOptions {
   readonly intercept?: OriginIntercept;
 }
 
-export type OriginIntercept = (
+type OriginIntercept = (
   exchange: OriginExchange,
   next: () => Promise<OriginAnswer>,
 ) => Promise<OriginAnswer | undefined>;
@@ -49,7 +49,7 @@ export interface OriginExchange {
   readonly query: URLSearchParams;
 }
 
-export interface OriginRequestRecord extends OriginQuestion {
+interface OriginRequestRecord extends OriginQuestion {
   readonly method: string;
   /** Path with query. */
   readonly url: string;
@@ -59,7 +59,7 @@ export interface OriginRequestRecord extends OriginQuestion {
   bodyBytes: number;
 }
 
-export interface OriginCounters {
+interface OriginCounters {
   requests: number;
   byKind: Record<OriginQuestion['kind'], number>;
   /** Bytes of blob bodies handed to the network. */

@@ -4,7 +4,8 @@ import { SingleFlight } from '../../lib/single-flight.ts';
 import { OriginError } from '../errors.ts';
 import type { HttpClient } from '../http/http-client.ts';
 import { type Challenge, readChallenges } from './challenge.ts';
-import { basicHeader, type CredentialSource, type Credentials } from './credentials.ts';
+import type { CredentialSource } from './credential-source.ts';
+import { basicHeader, type Credentials } from './credentials.ts';
 import { isCarrierSafe, isRealmAllowed } from './realm.ts';
 import { type AccessToken, fetchToken, type TokenRequest } from './token-service.ts';
 
@@ -44,6 +45,8 @@ const maxTokens = 1000;
 // A token is not used in its last seconds: it may expire between this node's clock and the origin's.
 const expiryMarginMs = 5_000;
 const maxScopeChars = 1024;
+// A token that is configured says nothing of its expiry; where it comes from is looked up again after this.
+const fixedTokenSeconds = 300;
 
 export function createAuthorizer(
   deps: { readonly clock: Clock; readonly http: HttpClient; readonly credentials: CredentialSource },
@@ -86,6 +89,7 @@ export function createAuthorizer(
     tokens.delete(scope);
     const fetched = await flights.run(scope, signal, async (flightSignal) => {
       const credentials = await findCredentials(flightSignal);
+      if (credentials?.kind === 'bearer') return { token: credentials.token, expiresInSeconds: fixedTokenSeconds };
       const request: TokenRequest = { namespace, realm: bearer.realm, service: bearer.service, scope, credentials };
       const isForeign = bearer.realm.hostname !== originUrl.hostname;
       try {
@@ -113,9 +117,9 @@ export function createAuthorizer(
     refused: string | undefined,
     signal: AbortSignal,
   ): Promise<string | undefined> => {
+    if (current.kind === 'bearer') return `Bearer ${await findToken(current, repository, refused, signal)}`;
     const credentials = await findCredentials(signal);
     if (credentials?.kind === 'bearer') return `Bearer ${credentials.token}`;
-    if (current.kind === 'bearer') return `Bearer ${await findToken(current, repository, refused, signal)}`;
     if (credentials?.kind !== 'basic') return undefined;
     return basicHeader(credentials.username, credentials.password);
   };

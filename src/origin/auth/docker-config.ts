@@ -7,7 +7,7 @@ export interface DockerConfig {
   readonly credsStore?: string;
 }
 
-export interface DockerAuth {
+interface DockerAuth {
   readonly username?: string;
   readonly password?: string;
   readonly identityToken?: string;

@@ -66,7 +66,7 @@ export function isCarrierSafe(url: URL, isInsecureAllowed: boolean): boolean {
   return url.protocol === 'https:' || isInsecureAllowed || isLoopbackHost(url.hostname);
 }
 
-export function isTrustedHost(url: URL, trustedHosts: readonly string[]): boolean {
+function isTrustedHost(url: URL, trustedHosts: readonly string[]): boolean {
   return trustedHosts.some((host) => host.toLowerCase() === url.host || host.toLowerCase() === url.hostname);
 }
 

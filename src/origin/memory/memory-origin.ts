@@ -22,7 +22,7 @@ export interface MemoryOrigin extends Origin {
 }
 
 /** A blob whose bytes are made when they are read. */
-export interface MemoryOriginBlob {
+interface MemoryOriginBlob {
   readonly digest: Digest;
   readonly sizeBytes: number;
   read(start: number, end: number): Uint8Array;
