@@ -27,7 +27,7 @@ describe('one node under many clients', () => {
 
   beforeAll(async () => {
     origin = await startChaosRegistry();
-    origin.fail({ kinds: ['blob'], fault: { kind: 'slow', bytesPerSecond: 8 * 1024 * 1024 } });
+    origin.fail({ kinds: ['blob-get'], fault: { kind: 'slow', bytesPerSecond: 8 * 1024 * 1024 } });
     node = await startNode({
       name: 'node',
       directory: directory.path,
@@ -119,7 +119,7 @@ describe('ten nodes that pull at once', () => {
 
   test('take each byte from the origin about once', async () => {
     // As much as one node could take alone, so that a pull lasts long enough for the nodes to meet.
-    origin.fail({ kinds: ['blob'], fault: { kind: 'slow', bytesPerSecond: 4 * 1024 * 1024 } });
+    origin.fail({ kinds: ['blob-get'], fault: { kind: 'slow', bytesPerSecond: 4 * 1024 * 1024 } });
     const pulled = await Promise.all(nodes.map((node) => pullByHttp(node.registryUrl, 'library/ten', 'v1')));
     expect(new Set(pulled.map(({ digest }) => digest))).toEqual(new Set([image.digest]));
     const imageBytes = pulled[0]?.bytes ?? 0;

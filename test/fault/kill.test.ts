@@ -16,7 +16,7 @@ test(`a node killed ${rounds} times in the middle of pulls never serves a wrong 
   const random = seededRandom(seed);
   using directory = createTempDir('kill');
   await using origin = await startChaosRegistry();
-  origin.fail({ kinds: ['blob'], fault: { kind: 'slow', bytesPerSecond: 6 * 1024 * 1024 } });
+  origin.fail({ kinds: ['blob-get'], fault: { kind: 'slow', bytesPerSecond: 6 * 1024 * 1024 } });
   const origins = { 'docker.io': { url: origin.url, insecure: true } };
   await using peer = await startNode({ name: 'peer', directory: join(directory.path, 'peer'), origins });
   await using node = await startNode({
