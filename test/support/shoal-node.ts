@@ -84,6 +84,8 @@ export interface ShoalNode extends AsyncDisposable {
   kill(): Promise<void>;
   /** Starts it again on the same ports and data, and waits until it is ready. */
   restart(): Promise<void>;
+  /** Waits until so many nodes are connected. */
+  seesPeers(count: number): Promise<void>;
 }
 
 export interface StartNodeOptions {
@@ -145,6 +147,11 @@ export async function startNode(options: StartNodeOptions): Promise<ShoalNode> {
       await child.stop();
       child = await start();
     },
+    seesPeers: (count) =>
+      waitUntil(`${options.name} to see ${count} peers`, async () => (await countPeers(adminUrl)) >= count, {
+        timeoutMs: readyTimeoutMs,
+        child,
+      }),
     [Symbol.asyncDispose]: stop,
   };
 }
@@ -161,16 +168,7 @@ export async function startNodes(
     return startNode({ ...options, name, directory: join(options.directory, name), bootstrap });
   });
   const nodes = [first, ...(await Promise.all(others))];
-  for (const node of nodes) {
-    await waitUntil(
-      `${node.name} to see ${count - 1} peers`,
-      async () => (await countPeers(node.adminUrl)) >= count - 1,
-      {
-        timeoutMs: readyTimeoutMs,
-        child: node.child(),
-      },
-    );
-  }
+  for (const node of nodes) await node.seesPeers(count - 1);
   return nodes;
 }
 
