@@ -183,7 +183,7 @@ it('does what the model says, through restarts and deaths at any file operation'
         }
       },
     ),
-    { numRuns: 60 },
+    { numRuns: Number(process.env['SHOAL_TEST_RUNS'] ?? 40) },
   );
 });
 

@@ -26,6 +26,9 @@ export interface IngestTarget {
   readonly directory: string;
 }
 
+// Flushed in the background at this step, so that a commit does not wait for a whole layer to reach a slow disk.
+const syncStepBytes = 64 * 1024 * 1024;
+
 export const dataName = 'data';
 export const journalName = 'pieces';
 
@@ -46,6 +49,9 @@ export class DiskIngest implements Ingest {
   readonly #pieces: Map<number, SignedPiece>;
   readonly #pieceLocks = new KeyedMutex();
   readonly #changes = new Set<Promise<void>>();
+  #unsyncedBytes = 0;
+  #syncing: Promise<void> | undefined;
+  #syncFailure: { readonly error: unknown } | undefined;
   #heldBytes = 0;
   #state: 'open' | 'committing' | 'ended' = 'open';
   #committing: Promise<unknown> = Promise.resolve();
@@ -113,6 +119,7 @@ export class DiskIngest implements Ingest {
       // Forgotten first: a write that fails half-way must not leave a listed piece with other bytes.
       if (held !== undefined) await this.#drop(piece.index);
       await this.#data.write(bytes, pieceRange(this.#plan, piece.index).start);
+      this.#syncAhead(bytes.length);
       await this.#journal.append(piece);
       this.#heldBytes += bytes.length;
       this.#pieces.set(piece.index, piece);
@@ -151,6 +158,9 @@ export class DiskIngest implements Ingest {
 
   async #commit(): Promise<BlobRecord> {
     try {
+      await this.#syncing;
+      // The system tells of a failed write once; a later flush would succeed over lost pages.
+      if (this.#syncFailure !== undefined) throw this.#syncFailure.error;
       await this.#deps.sync(this.#data);
       if (this.#data.sizeBytes !== this.sizeBytes) {
         throw new StoreError('STORE_CORRUPT', 'ingest file changed its length', { details: { path: this.path } });
@@ -176,10 +186,25 @@ export class DiskIngest implements Ingest {
     this.#state = 'ended';
     // A write that is half done may still list its piece.
     await Promise.allSettled(this.#changes);
+    await this.#syncing;
     await this.#data.close();
     await this.#journal.close();
     if (!isKept) await this.#deps.files.remove(this.directory);
     this.#deps.ended(this, isKept ? this.#heldBytes : 0);
+  }
+
+  #syncAhead(bytes: number): void {
+    this.#unsyncedBytes += bytes;
+    if (this.#unsyncedBytes < syncStepBytes || this.#syncing !== undefined) return;
+    this.#unsyncedBytes = 0;
+    this.#syncing = this.#deps
+      .sync(this.#data)
+      .catch((error: unknown) => {
+        this.#syncFailure ??= { error };
+      })
+      .finally(() => {
+        this.#syncing = undefined;
+      });
   }
 
   /** Runs a change of some pieces while no other touches them, and lets the end wait for it. */
