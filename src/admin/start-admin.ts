@@ -46,7 +46,6 @@ export async function startAdmin(deps: AdminDeps, options: AdminOptions): Promis
 
   const app = fastify({
     logger: false,
-    disableRequestLogging: true,
     bodyLimit: maxBodyBytes,
     requestTimeout: options.requestTimeoutMs,
     return503OnClosing: false,

@@ -39,7 +39,6 @@ export async function startRegistry(deps: RegistryDeps, options: RegistryOptions
 
   const app = fastify({
     logger: false,
-    disableRequestLogging: true,
     requestIdHeader: false,
     requestTimeout: options.requestTimeoutMs,
     keepAliveTimeout: options.idleTimeoutMs,

@@ -6,7 +6,7 @@ import { silentLogger } from '../../src/lib/logger.ts';
 import { dockerHub } from '../../src/oci/namespace.ts';
 import type { RegistryOptions } from '../../src/registry/options.ts';
 import { type Registry, startRegistry } from '../../src/registry/start-registry.ts';
-import { noMetrics } from '../../src/telemetry/metrics.ts';
+import { type Metrics, noMetrics } from '../../src/telemetry/metrics.ts';
 
 export const testRegistryOptions: RegistryOptions = {
   listen: { host: '127.0.0.1', port: 0 },
@@ -28,6 +28,8 @@ export const testRegistryOptions: RegistryOptions = {
 export interface RegistryKit extends AsyncDisposable {
   readonly registry: Registry;
   ask(method: string, path: string, headers?: Record<string, string>): Promise<Answer>;
+  /** The status of every request answered so far; "cut" where the answer did not end. */
+  statuses(): readonly string[];
   /** Opens a plain connection; `received` grows, `closed` resolves at its end. */
   dial(): Promise<RawConnection>;
 }
@@ -45,12 +47,22 @@ export interface RawConnection extends Disposable {
 }
 
 export async function startRegistryKit(images: Images, options: Partial<RegistryOptions> = {}): Promise<RegistryKit> {
-  const deps = { images, clock: systemClock, logger: silentLogger, metrics: noMetrics };
+  const statuses: string[] = [];
+  const metrics: Metrics = {
+    ...noMetrics,
+    counter: ({ name }) => ({
+      add(_amount, labels?: Record<string, string>) {
+        if (name === 'shoal_registry_requests_total') statuses.push(labels?.['status'] ?? '');
+      },
+    }),
+  };
+  const deps = { images, clock: systemClock, logger: silentLogger, metrics };
   const registry = await startRegistry(deps, { ...testRegistryOptions, ...options });
   const { host, port } = registry.address;
   const agent = new Agent({ keepAlive: true });
   return {
     registry,
+    statuses: () => statuses,
     ask: (method, path, headers = {}) =>
       new Promise((resolve, reject) => {
         const sent = request({ host, port, method, path, headers, agent }, (response) => {
