@@ -90,9 +90,9 @@ async function main(): Promise<number> {
     nodes,
     rateBytesPerSecond: rate,
     directory: values.dir,
-    accessLog: false,
     ...(values['cpu-prof'] === undefined ? {} : { profileNode: Number(values['cpu-prof']) }),
     ...(fault.nodeChanges === undefined ? {} : { nodeChanges: fault.nodeChanges }),
+    ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
   });
   await fleet.pushImage(oldImage);
   if (isRolling) {

@@ -3,6 +3,7 @@
  * of all bytes has arrived. Nodes that a fault breaks on purpose are left out of the figures; all others must finish.
  * A fault that needs a node to lie gives it another program through `nodeChanges`.
  */
+import type { OriginRule } from './chaos-origin.ts';
 import type { Fleet, FleetOptions } from './fleet.ts';
 
 export interface Fault {
@@ -12,6 +13,7 @@ export interface Fault {
   /** Pull the image here, untimed, before anything else. */
   readonly seededNodes: readonly number[];
   readonly nodeChanges?: NonNullable<FleetOptions['nodeChanges']>;
+  readonly originRules?: readonly OriginRule[];
   /** Runs after the image is pushed and the seeds hold it, before the clock starts. */
   prepare?(fleet: Fleet): Promise<void>;
   /** Runs once this part of all bytes (0 to 1) has arrived. */
@@ -28,6 +30,13 @@ const daemonOf = (fleet: Fleet, index: number) => {
   if (daemon === undefined) throw new Error('this fault needs nodes with a daemon');
   return daemon;
 };
+
+const originFault = (
+  fault: OriginRule['fault'],
+  when: Pick<OriginRule, 'after' | 'times'>,
+): Pick<Fault, 'originRules'> => ({
+  originRules: [{ kinds: ['blob-get'], fault, ...when }],
+});
 
 type FaultMaker = (
   victim: number,
@@ -63,13 +72,13 @@ const makers: Readonly<Record<string, FaultMaker>> = {
     },
   }),
   'origin-kill': (_, percent = 50) => ({
-    trigger: { atFraction: percent / 100, run: (fleet) => fleet.origin.registry().stop() },
+    trigger: { atFraction: percent / 100, run: (fleet) => fleet.origin.stop() },
   }),
   'origin-outage': (_, percent = 20) => ({
     trigger: {
       atFraction: percent / 100,
       async run(fleet) {
-        await fleet.origin.registry().stop();
+        await fleet.origin.stop();
         await new Promise((resolve) => setTimeout(resolve, outageMs));
         await fleet.startOrigin();
       },
@@ -82,10 +91,16 @@ const makers: Readonly<Record<string, FaultMaker>> = {
       await fleet.network.setRate(fleet.origin.host, (rate * percent) / 100);
     },
   }),
+  'origin-429': () =>
+    originFault({ kind: 'status', status: 429, headers: { 'retry-after': '2' } }, { after: 2, times: 4 }),
+  'origin-503': () => originFault({ kind: 'status', status: 503 }, { after: 2, times: 4 }),
+  'origin-no-range': () => originFault({ kind: 'ignore-range' }, {}),
+  'origin-cuts': () => originFault({ kind: 'cut', afterBytes: 20 * 1024 * 1024 }, {}),
+  'origin-wrong-once': () => originFault({ kind: 'corrupt', atByte: 100_000 }, { times: 1 }),
   'origin-down': () => ({
     excludedNodes: [0],
     seededNodes: [0],
-    prepare: (fleet) => fleet.origin.registry().stop(),
+    prepare: (fleet) => fleet.origin.stop(),
   }),
 };
 

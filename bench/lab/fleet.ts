@@ -6,9 +6,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, waitUntil } from '../../test/support/child.ts';
-import { type DockerRegistry, startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
+import { startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
 import { readConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
 import { type Agent, startAgent } from './agent.ts';
+import { type ChaosOrigin, type OriginRule, startChaosOrigin } from './chaos-origin.ts';
 import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
 import type { RandomImage } from './random-image.ts';
 
@@ -22,7 +23,6 @@ export interface FleetOptions {
   readonly originRateBytesPerSecond?: number | undefined;
   /** tmpfs by default: a real fleet has a disk per node, and one shared disk's fsync would drown what is measured. */
   readonly directory: string;
-  readonly accessLog: boolean;
   /** Index of the node that writes a CPU profile at its end. */
   readonly profileNode?: number;
   /** What a fault needs to be different in one node's process. */
@@ -30,7 +30,8 @@ export interface FleetOptions {
     readonly script?: string;
     readonly env?: Readonly<Record<string, string>>;
   };
-  readonly peersExpected?: (index: number) => number;
+  /** Faults of the origin; docker-registry gives way to an origin that follows them. */
+  readonly originRules?: readonly OriginRule[];
 }
 
 export interface FleetNode {
@@ -47,7 +48,7 @@ export interface Fleet extends AsyncDisposable {
   readonly options: FleetOptions;
   readonly network: LabNetwork;
   readonly directory: string;
-  readonly origin: { readonly host: LabHost; readonly agent: Agent; registry(): DockerRegistry };
+  readonly origin: { readonly host: LabHost; readonly agent: Agent; stop(): Promise<void> };
   readonly nodes: readonly FleetNode[];
   /** Processes whose CPU and memory the figures count: the daemons, or the pull-through cache. */
   readonly measured: readonly Child[];
@@ -76,19 +77,22 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
 
   const originHost = await network.addHost('origin', options.originRateBytesPerSecond ?? options.rateBytesPerSecond);
   const originAgent = stack.use(startAgent('origin', directory, originHost.netns));
-  let registry: DockerRegistry | undefined;
+  const place = { directory: join(directory, 'origin'), port: registryPort, netns: originHost.netns };
+  mkdirSync(place.directory);
+  const { originRules } = options;
+  let chaos: ChaosOrigin | undefined;
+  let originChild: Child | undefined;
   const startOrigin = async () => {
-    await registry?.stop();
-    registry = startDockerRegistryProcess({
-      directory: join(directory, 'origin'),
-      host: '0.0.0.0',
-      port: registryPort,
-      netns: originHost.netns,
-      accessLog: options.accessLog,
-    });
-    await waitForAnswer(originAgent, '/v2/', registryPort, registry.child);
+    await originChild?.stop();
+    if (originRules !== undefined) {
+      chaos = startChaosOrigin({ ...place, rules: originRules });
+      originChild = chaos.child;
+    } else {
+      originChild = startDockerRegistryProcess({ ...place, host: '0.0.0.0', accessLog: false }).child;
+    }
+    await waitForAnswer(originAgent, '/v2/', registryPort, originChild);
   };
-  stack.defer(async () => registry?.stop());
+  stack.defer(async () => originChild?.stop());
   await startOrigin();
   const originUrl = `http://${originHost.address}:${registryPort}`;
   const measured: Child[] = [];
@@ -149,15 +153,15 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     measured.push(daemon);
     return { index, host, agent, daemon, pullFrom: { host: '127.0.0.1', port: registryPort } };
   });
-  const expectedPeers = options.peersExpected ?? (() => options.nodes - 1);
+  const expectedPeers = options.nodes - 1;
   for (const { agent, daemon, index } of nodes) {
     if (daemon === undefined) continue;
     await waitForAnswer(agent, '/readyz', adminPort, daemon);
     await waitUntil(
-      `node ${index} to see ${expectedPeers(index)} peers`,
+      `node ${index} to see ${expectedPeers} peers`,
       async () => {
         const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/status' });
-        return answer.status === 200 && readConnectedPeers(answer.body) >= expectedPeers(index);
+        return answer.status === 200 && readConnectedPeers(answer.body) >= expectedPeers;
       },
       { timeoutMs: readyTimeoutMs, intervalMs: 250, child: daemon },
     );
@@ -171,10 +175,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     origin: {
       host: originHost,
       agent: originAgent,
-      registry() {
-        if (registry === undefined) throw new Error('the origin has not been started');
-        return registry;
-      },
+      stop: async () => originChild?.stop(),
     },
     nodes,
     measured,
@@ -185,16 +186,19 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       for (const { digest, bytes } of [image.manifest, image.config, ...image.layers]) {
         writeFileSync(join(blobDirectory, digest.slice(digest.indexOf(':') + 1)), bytes);
       }
-      await originAgent.send('push', {
-        host: '127.0.0.1',
-        port: registryPort,
+      const pushed = {
         repository: image.repository,
         tag: image.tag,
         mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
         manifestDigest: image.manifest.digest,
         blobDigests: [image.config.digest, ...image.layers.map((layer) => layer.digest)],
         directory: blobDirectory,
-      });
+      };
+      if (chaos !== undefined) {
+        await chaos.put(pushed);
+        return;
+      }
+      await originAgent.send('push', { host: '127.0.0.1', port: registryPort, ...pushed });
       rmSync(blobDirectory, { recursive: true });
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

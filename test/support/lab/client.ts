@@ -99,7 +99,7 @@ const programsOf: Readonly<Record<ClientName | 'origin', readonly string[]>> = {
   origin: ['docker-registry'],
   docker: ['dockerd', 'docker', 'containerd', 'runc'],
   ctr: ['containerd', 'ctr'],
-  podman: ['podman'],
+  podman: ['podman', 'runc'],
   skopeo: ['skopeo'],
   buildah: ['buildah'],
 };

@@ -83,8 +83,13 @@ export async function startPodmanLikeClient(name: 'podman' | 'buildah', options:
     },
   };
   if (name === 'buildah') return client;
-  const isolation = ['--cgroups=disabled', '--network=none', '--ulimit', 'host'];
-  return { ...client, run: (image, command) => call(['run', '--rm', ...isolation, nameOf(image), ...command]) };
+  // runc works with every layout of cgroups; limits of its own, because the defaults are above what a sandbox allows.
+  const runtime = ['--cgroup-manager', 'cgroupfs', '--runtime', 'runc'];
+  const limits = ['--network=none', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1000:1000'];
+  return {
+    ...client,
+    run: (image, command) => call([...runtime, 'run', '--rm', ...limits, nameOf(image), ...command]),
+  };
 }
 
 /** skopeo copies to a directory, which is then checked file by file. */
