@@ -2,8 +2,6 @@ import type { Metrics } from '../telemetry/metrics.ts';
 
 export type StoreMetrics = ReturnType<typeof createStoreMetrics>;
 
-export type CommitResult = 'stored' | 'present' | 'failed';
-
 /** Creates the metrics of the store. */
 export function createStoreMetrics(metrics: Metrics) {
   return {

@@ -1,12 +1,21 @@
 import { execFileSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { isCode } from '../../src/lib/errors.ts';
+import { openLevelKeyValue } from '../../src/store/level/level-key-value.ts';
 import { readAll, writeAll, writePiece } from '../support/blob-store-suite.ts';
 import { createDiskHarness } from '../support/disk-harness.ts';
 import { expectConsistent } from '../support/store-check.ts';
-import { type SampleBlob, type SampleManifest, sampleBlob, sampleManifest, tagOf } from '../support/store-fixtures.ts';
+import {
+  collect,
+  type SampleBlob,
+  type SampleManifest,
+  sampleBlob,
+  sampleManifest,
+  tagOf,
+} from '../support/store-fixtures.ts';
 
 const MiB = 1024 * 1024;
 const repository = { namespace: 'docker.io', name: 'library/app' };
@@ -129,6 +138,43 @@ it('loses nothing it acknowledged when the disk fills up, and goes on when there
     }
   } finally {
     await store[Symbol.asyncDispose]();
+    await disk.dispose();
+  }
+});
+
+it('does not lose a batch of the index that follows one the disk had no room for', async (context) => {
+  const disk = await createSmallDisk();
+  if (disk === undefined) {
+    context.skip('NOT TESTED: a full disk under the index; this process may not mount a tmpfs');
+    return;
+  }
+  const options = { path: join(disk.dataDir, 'index'), onDamage: () => {} };
+  let hasRoom = true;
+  const level = await openLevelKeyValue({ ...options, createIfMissing: true, makeRoom: async () => hasRoom });
+  const put = (key: string) =>
+    level.batch([{ type: 'put', key, value: randomBytes(10_000).toString('hex') }], { isDurable: true });
+  try {
+    await put('before');
+    await disk.fill();
+    hasRoom = false;
+    const full = await Promise.allSettled(Array.from({ length: 10 }, (_, index) => put(`full-${index}`)));
+    expect(full.map(({ status }) => status)).toEqual(full.map(() => 'rejected'));
+    await expect(put('still-full')).rejects.toMatchObject({ code: 'STORE_FULL' });
+    expect(await level.find('before'), 'what is there can be read').toBeDefined();
+    await disk.empty();
+    hasRoom = true;
+    const reads = Promise.all(Array.from({ length: 50 }, () => level.find('before')));
+    const walk = collect(level.walk({ from: '', to: '~' }));
+    await Promise.all([put('after-1'), put('after-2')]);
+    expect((await reads).every((value) => value !== undefined)).toBe(true);
+    expect(await walk).not.toHaveLength(0);
+    await level.close();
+    const again = await openLevelKeyValue({ ...options, createIfMissing: false, makeRoom: async () => true });
+    const names = (await collect(again.walk({ from: '', to: '~' }))).map(([key]) => key);
+    expect(names).toEqual(expect.arrayContaining(['after-1', 'after-2', 'before']));
+    await again.close();
+  } finally {
+    await level.close();
     await disk.dispose();
   }
 });

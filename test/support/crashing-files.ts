@@ -15,7 +15,7 @@ const changing = [
 ] as const;
 export type ChangingOperation = (typeof changing)[number];
 
-export class CrashError extends Error {}
+class CrashError extends Error {}
 
 /**
  * File operations that stop working at a chosen point, as they do for a process that dies there: the operation at the point and

@@ -15,7 +15,7 @@ export interface SampleBlob {
   pieceBytes(index: number): Uint8Array;
 }
 
-export const sampleIdentity: NodeIdentity = createIdentity();
+const sampleIdentity: NodeIdentity = createIdentity();
 
 export function createIdentity(): NodeIdentity {
   const { publicKey, privateKey } = generateKeyPairSync('ed25519');

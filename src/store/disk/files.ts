@@ -35,14 +35,14 @@ export interface Files {
   freeBytes(path: string): Promise<number>;
 }
 
-export interface FileStat {
+interface FileStat {
   readonly sizeBytes: number;
   /** What a sparse file really takes. */
   readonly allocatedBytes: number;
   readonly modifiedAtMs: number;
 }
 
-export interface NamedFile {
+interface NamedFile {
   readonly name: string;
   readonly sizeBytes: number;
 }

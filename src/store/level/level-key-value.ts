@@ -50,6 +50,7 @@ class LevelKeyValue implements KeyValue {
   readonly #queue: QueuedBatch[] = [];
   #pumping: Promise<void> | undefined;
   #isTorn = false;
+  #isClosed = false;
   #isDamageTold = false;
   #reopening: Promise<void> | undefined;
   #reads = 0;
@@ -61,7 +62,7 @@ class LevelKeyValue implements KeyValue {
   }
 
   async find(key: string): Promise<string | undefined> {
-    await this.#ready();
+    while (!this.#isReadable) await this.#recover();
     try {
       return this.#level.getSync(key);
     } catch (error) {
@@ -93,11 +94,13 @@ class LevelKeyValue implements KeyValue {
 
   async close(): Promise<void> {
     await this.#pumping;
+    this.#isClosed = true;
+    await this.#reopening?.catch(() => {});
     await this.#level.close();
   }
 
   async #readStep(from: string, to: string, limit: number): Promise<[string, string][]> {
-    await this.#ready();
+    while (!this.#isReadable) await this.#recover();
     this.#reads += 1;
     try {
       return await this.#level.iterator<string, string>({ gte: from, lt: to, limit }).all();
@@ -141,10 +144,15 @@ class LevelKeyValue implements KeyValue {
     return this.#queue.splice(0, count);
   }
 
-  /** Waits for a reopening under way; one that failed is tried again. */
-  async #ready(): Promise<void> {
-    await this.#reopening?.catch(() => {});
-    if (this.#level.status !== 'open' && this.#isTorn) await this.#reopen();
+  /** To be asked and acted on in the same turn: between two turns a reopening can begin. */
+  get #isReadable(): boolean {
+    return this.#reopening === undefined && (this.#level.status === 'open' || !this.#isTorn || this.#isClosed);
+  }
+
+  /** Waits for a reopening under way; one that failed with the database closed is tried again. */
+  async #recover(): Promise<void> {
+    if (this.#reopening === undefined) await this.#reopen();
+    else await this.#reopening.catch(() => {});
   }
 
   #reopen(): Promise<void> {
@@ -159,7 +167,7 @@ class LevelKeyValue implements KeyValue {
     if (!(await this.#options.makeRoom()) && this.#level.status === 'open') {
       throw new StoreError('STORE_FULL', 'the disk is full', { details: { path: this.#options.path } });
     }
-    // No await between here and the close: a walk that starts now waits for the reopening.
+    // Reads that begin now wait for the reopening; those under way are waited for.
     if (this.#reads > 0) {
       this.#readsDone = Promise.withResolvers<void>();
       await this.#readsDone.promise;

@@ -16,6 +16,8 @@ const flushBatchKeys = 1000;
 export class LeaseTable {
   readonly #keyValue: KeyValue;
   readonly #expiries = new LRUCache<Digest, Map<string, number>>({ max: maxLeasedDigests });
+  /** No lease ends before this, so that most calls of `expire` have nothing to look at. */
+  #earliestEndMs = Number.POSITIVE_INFINITY;
   readonly #unsaved = new Map<string, { owner: string; digest: Digest }>();
 
   constructor(keyValue: KeyValue) {
@@ -56,10 +58,15 @@ export class LeaseTable {
 
   /** Ends what has expired, here and in the index; returns how many. */
   async expire(nowMs: number): Promise<number> {
+    if (nowMs < this.#earliestEndMs) return 0;
     const ended: string[] = [];
+    let earliestEndMs = Number.POSITIVE_INFINITY;
     for (const [digest, owners] of [...this.#expiries.entries()]) {
       for (const [owner, expiresAtMs] of owners) {
-        if (expiresAtMs > nowMs) continue;
+        if (expiresAtMs > nowMs) {
+          earliestEndMs = Math.min(earliestEndMs, expiresAtMs);
+          continue;
+        }
         owners.delete(owner);
         const key = keys.lease(owner, digest);
         this.#unsaved.delete(key);
@@ -67,6 +74,7 @@ export class LeaseTable {
       }
       if (owners.size === 0) this.#expiries.delete(digest);
     }
+    this.#earliestEndMs = earliestEndMs;
     await this.#write(ended.map((key) => ({ type: 'del', key })));
     return ended.length;
   }
@@ -86,6 +94,7 @@ export class LeaseTable {
   #set(owner: string, digest: Digest, expiresAtMs: number): void {
     const owners = this.#expiries.get(digest) ?? new Map<string, number>();
     owners.set(owner, expiresAtMs);
+    this.#earliestEndMs = Math.min(this.#earliestEndMs, expiresAtMs);
     this.#expiries.set(digest, owners);
   }
 

@@ -1,0 +1,137 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { systemFiles } from '../../../src/store/disk/files.ts';
+import type { Store } from '../../../src/store/store.ts';
+import { readAll, writeAll, writePiece } from '../../support/blob-store-suite.ts';
+import { CrashingFiles } from '../../support/crashing-files.ts';
+import { createDiskHarness } from '../../support/disk-harness.ts';
+import { expectConsistent } from '../../support/store-check.ts';
+import { sampleBlob } from '../../support/store-fixtures.ts';
+
+describe('the disk store', () => {
+  let harness: Awaited<ReturnType<typeof createDiskHarness>>;
+  let failpoints: CrashingFiles;
+  let store: Store;
+
+  beforeEach(async () => {
+    harness = await createDiskHarness();
+    failpoints = new CrashingFiles();
+    store = await harness.open({}, failpoints.files());
+  });
+
+  afterEach(async () => {
+    await store[Symbol.asyncDispose]();
+    await harness.dispose();
+  });
+
+  const reopen = async () => {
+    await store[Symbol.asyncDispose]();
+    failpoints.heal();
+    store = await harness.open({}, failpoints.files());
+  };
+
+  it.each(['rename', 'remove'] as const)('finishes a removal that was cut short before its %s', async (step) => {
+    const blob = sampleBlob(1000);
+    await store.blobs.writeBlob(blob.digest, blob.bytes);
+    failpoints.crashAt(0, (operation) => operation === step);
+    await expect(store.blobs.removeBlob(blob.digest)).rejects.toThrow('died');
+    await reopen();
+    expect(await store.blobs.findBlob(blob.digest)).toBeUndefined();
+    await expectConsistent(store, harness.dataDir, []);
+    expect(await readdir(join(harness.dataDir, 'trash'))).toEqual([]);
+  });
+
+  it('does not take a blob that came back for the one that was removed', async () => {
+    const blob = sampleBlob(1000);
+    await store.blobs.writeBlob(blob.digest, blob.bytes);
+    failpoints.crashAt(0, (operation) => operation === 'rename');
+    await expect(store.blobs.removeBlob(blob.digest)).rejects.toThrow('died');
+    failpoints.heal();
+    await store.blobs.writeBlob(blob.digest, blob.bytes);
+    await reopen();
+    expect((await readAll(store.blobs, blob)).equals(blob.bytes)).toBe(true);
+  });
+
+  it('takes a blob whose record was not written for what it is', async () => {
+    const blob = sampleBlob(1000);
+    failpoints.crashAt(0, (operation) => operation === 'protect');
+    await expect(store.blobs.writeBlob(blob.digest, blob.bytes)).rejects.toThrow('died');
+    await reopen();
+    expect((await readAll(store.blobs, blob)).equals(blob.bytes)).toBe(true);
+    await expectConsistent(store, harness.dataDir, []);
+  });
+
+  it.each([0, 1])('lets a commit be tried again after failed flush %i of a directory', async (failing) => {
+    const blob = sampleBlob(700_000);
+    await store[Symbol.asyncDispose]();
+    let flushes = 0;
+    const flaky = {
+      ...systemFiles,
+      syncDirectory: async (path: string) => {
+        if (path.includes('sha256') && flushes++ === failing) throw new Error('flush failed');
+        await systemFiles.syncDirectory(path);
+      },
+    };
+    store = await harness.open({}, flaky);
+    const ingest = await store.blobs.openIngest(blob.digest, blob.bytes.length);
+    await writeAll(ingest, blob);
+    await expect(ingest.commit(blob.digest)).rejects.toThrow('flush failed');
+    expect(await store.blobs.findBlob(blob.digest)).toBeUndefined();
+    const target = Buffer.alloc(100);
+    expect(await ingest.read(target, 0)).toBe(100);
+    await ingest.commit(blob.digest);
+    await reopen();
+    expect((await readAll(store.blobs, blob)).equals(blob.bytes)).toBe(true);
+  });
+
+  it('lets readers go on while a commit flushes', async () => {
+    const flushing = Promise.withResolvers<void>();
+    const reached = Promise.withResolvers<void>();
+    const blob = sampleBlob(700_000);
+    await store[Symbol.asyncDispose]();
+    const slow = {
+      ...systemFiles,
+      sync: async (fd: number) => {
+        reached.resolve();
+        await flushing.promise;
+        await systemFiles.sync(fd);
+      },
+    };
+    // Opened by the usual operations first: opening flushes too.
+    store = await harness.open();
+    await store[Symbol.asyncDispose]();
+    store = await harness.open({}, slow);
+    const ingest = await store.blobs.openIngest(blob.digest, blob.bytes.length);
+    await writeAll(ingest, blob);
+    const committed = ingest.commit(blob.digest);
+    await reached.promise;
+    const target = Buffer.alloc(1000);
+    expect(await ingest.read(target, 5000)).toBe(1000);
+    expect(target.equals(blob.bytes.subarray(5000, 6000))).toBe(true);
+    await expect(ingest.dropPieces([0])).rejects.toMatchObject({ code: 'STORE_INGEST_CLOSED' });
+    flushing.resolve();
+    await committed;
+    await expect(ingest.read(target, 0)).rejects.toMatchObject({ code: 'STORE_INGEST_CLOSED' });
+  });
+
+  it('closes what is open when it is disposed of, and keeps its pieces', async () => {
+    const blob = sampleBlob(1_500_000);
+    const ingest = await store.blobs.openIngest(blob.digest, blob.bytes.length);
+    await writePiece(ingest, blob, 1);
+    await reopen();
+    await expect(writePiece(ingest, blob, 0)).rejects.toMatchObject({ code: 'STORE_INGEST_CLOSED' });
+    const again = await store.blobs.openIngest(blob.digest, blob.bytes.length);
+    expect([...again.pieces.keys()]).toEqual([1]);
+    await again.discard();
+    expect(await readdir(join(harness.dataDir, 'ingest'))).toEqual([]);
+  });
+
+  it('leaves nothing locked after an opening that failed', async () => {
+    await store[Symbol.asyncDispose]();
+    failpoints.crashAt(6);
+    await expect(harness.open({}, failpoints.files())).rejects.toThrow('died');
+    failpoints.heal();
+    store = await harness.open({}, failpoints.files());
+  });
+});
