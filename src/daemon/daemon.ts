@@ -19,6 +19,7 @@ import { createStoreMetrics } from '../store/store-metrics.ts';
 import { createSwarm } from '../swarm/swarm-node.ts';
 import { startProcessMetrics } from '../telemetry/process-metrics.ts';
 import { createPrometheusMetrics, type PrometheusMetrics } from '../telemetry/prometheus-metrics.ts';
+import { compactMemory } from './compact-memory.ts';
 import { watchDisk } from './disk-watch.ts';
 import { startFleet } from './fleet.ts';
 import { readFleetSecret } from './fleet-secret.ts';
@@ -159,6 +160,9 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
     ),
   );
 
+  if (deps.ownsProcess === true) {
+    tasks.run((signal) => compactMemory(clock, () => swarm.transfers().length === 0, signal));
+  }
   const isLoopbackOnly = fleetSecret === undefined;
   if (isLoopbackOnly) health.set(loopbackOnly);
   const stack = unwinding.move();
