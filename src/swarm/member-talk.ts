@@ -40,12 +40,12 @@ export class MemberTalk {
     const { peer } = provider;
     if (peer === this.#deps.self || this.#deps.bans.has(peer) || this.#providersOf(digest).has(peer)) return;
     this.#providersOf(digest).add(peer);
-    this.#greet(digest, peer);
+    this.greet(digest, peer);
   }
 
   /** A provider that was lost can be reached again. */
   peerBack(peer: PeerId): void {
-    for (const [digest, providers] of this.#providers) if (providers.has(peer)) this.#greet(digest, peer);
+    for (const [digest, providers] of this.#providers) if (providers.has(peer)) this.greet(digest, peer);
   }
 
   forget(digest: Digest): void {
@@ -141,7 +141,8 @@ export class MemberTalk {
     });
   }
 
-  #greet(digest: Digest, peer: PeerId): void {
+  /** Says what this node holds and asks for the same. */
+  greet(digest: Digest, peer: PeerId): void {
     const download = this.#deps.downloads.get(digest);
     if (download !== undefined && !download.hasEnded) this.#links.send(peer, this.stateOf(download, true));
   }

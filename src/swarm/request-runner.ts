@@ -79,7 +79,8 @@ export class RequestRunner {
         const target = request.peer === undefined ? 'origin' : 'peer';
         metrics.requests.add(1, { target, outcome: outcome.kind });
         if (request.peer === undefined) this.#originEnded(download, request, outcome);
-        scheduler.requestEnded(request.id, outcome);
+        const doubted = scheduler.requestEnded(request.id, outcome);
+        if (doubted !== undefined) this.#deps.talk.greet(download.digest, doubted);
         this.#deps.decideSoon();
       }
     });

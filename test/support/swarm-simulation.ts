@@ -43,12 +43,19 @@ interface Flow {
   readonly done: () => void;
 }
 
+interface Running {
+  readonly digest: Digest;
+  flow?: Flow;
+  ticket?: UploadTicket;
+  cancelled: boolean;
+}
+
 interface SimNode {
   readonly index: number;
   readonly peer: PeerId;
   readonly scheduler: Scheduler;
   readonly uploads: UploadQueue;
-  readonly running: Map<number, { flow?: Flow; ticket?: UploadTicket; cancelled: boolean }>;
+  readonly running: Map<number, Running>;
   readonly has: Map<Digest, Set<number>>;
   finishedMs: number | undefined;
   firstByteMs: number | undefined;
@@ -121,6 +128,24 @@ export class SwarmSimulation {
     this.#timers.push({ atMs: this.#nowMs + delayMs, run, order: this.#order++ });
   }
 
+  /** Stops a node without a word: its links go silent, nobody is told. */
+  freeze(index: number): void {
+    const node = this.nodes[index];
+    if (node !== undefined) node.isFrozen = true;
+  }
+
+  /** Takes the origin down, failing what it was sending, or brings it back. */
+  setOrigin(isUp: boolean): void {
+    this.originUp = isUp;
+    if (isUp) return;
+    for (const flow of this.#flows.filter((other) => other.from === ORIGIN)) {
+      this.#endFlow(flow, false);
+      const node = this.nodes[flow.to];
+      node?.running.delete(flow.request.id);
+      node?.scheduler.requestEnded(flow.request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });
+    }
+  }
+
   /** Runs until every living node has everything, or the limit. */
   run(): { seconds: number[]; originRatio: number; ttfb: number } {
     const total = this.options.layers.reduce((sum, size) => sum + size, 0);
@@ -145,7 +170,10 @@ export class SwarmSimulation {
     };
     this.after(100, tick);
     const limit = this.options.limitMs ?? 600_000;
-    while (this.nodes.some((node) => node.finishedMs === undefined && !node.isDead) && this.#nowMs < limit)
+    while (
+      this.nodes.some((node) => node.finishedMs === undefined && !node.isDead && !node.isFrozen) &&
+      this.#nowMs < limit
+    )
       this.#step();
     return {
       seconds: this.nodes.map((node) => (node.finishedMs ?? Number.NaN) / 1000),
@@ -240,7 +268,7 @@ export class SwarmSimulation {
 
   #send(to: SimNode, run: () => void): void {
     this.after(this.options.latencyMs ?? 2, () => {
-      if (to.isDead) return;
+      if (to.isDead || to.isFrozen) return;
       run();
       this.#dirty.add(to);
     });
@@ -279,7 +307,29 @@ export class SwarmSimulation {
         node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
       }
     }
-    for (const action of node.scheduler.decide()) this.#do(node, action);
+    const actions = node.scheduler.decide();
+    for (const action of actions) this.#check(node, action);
+    for (const action of actions) this.#do(node, action);
+  }
+
+  /** What must hold of every action, whatever happened before. */
+  #check(node: SimNode, action: Action): void {
+    if (action.kind === 'cancel') return;
+    const { request } = action;
+    const download = node.scheduler.downloads.get(request.digest);
+    if (download === undefined) throw new Error('a request for a download that is gone');
+    let requests = 0;
+    for (const peer of node.scheduler.peers.values()) requests += peer.requests.size;
+    if (requests > this.options.schedule.maxRequests) throw new Error(`${requests} requests in flight`);
+    for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+      if (action.kind === 'fetchExtent') continue;
+      if (download.held.has(piece) && !action.isHedge) throw new Error(`piece ${piece} is held already`);
+      if (download.members.get(action.request.peer)?.have.has(piece) !== true)
+        throw new Error(`the peer lacks piece ${piece}`);
+      const flights = download.flights.get(piece)?.size ?? 0;
+      if (flights > 1 && !action.isHedge) throw new Error(`piece ${piece} is asked for ${flights} times`);
+      if (node.scheduler.peers.get(action.request.peer)?.isBanned !== false) throw new Error('a banned peer is asked');
+    }
   }
 
   #do(node: SimNode, action: Action): void {
@@ -293,7 +343,10 @@ export class SwarmSimulation {
       if (running.ticket !== undefined) supplier?.uploads.leave(running.ticket);
       if (running.flow !== undefined) this.#endFlow(running.flow, false);
       node.running.delete(action.requestId);
-      node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
+      const doubted = node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
+      const peer = this.nodes.find((other) => other.peer === doubted);
+      if (peer !== undefined && !peer.isDead && !peer.isFrozen)
+        this.#send(peer, () => this.#send(node, () => this.#tell(peer, node, running.digest)));
       return;
     }
     const { request } = action;
@@ -307,7 +360,7 @@ export class SwarmSimulation {
           }
         }
       }
-      const running = { cancelled: false };
+      const running: Running = { digest: request.digest, cancelled: false };
       node.running.set(request.id, running);
       this.after(this.options.latencyMs ?? 2, () => {
         if (running.cancelled || node.isDead) return;
@@ -322,7 +375,7 @@ export class SwarmSimulation {
     }
     const supplier = this.nodes.find((other) => other.peer === request.peer);
     if (supplier === undefined) return;
-    const running: { flow?: Flow; ticket?: UploadTicket; cancelled: boolean } = { cancelled: false };
+    const running: Running = { digest: request.digest, cancelled: false };
     node.running.set(request.id, running);
     this.after(this.options.latencyMs ?? 2, () => {
       if (running.cancelled) return;

@@ -15,7 +15,7 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
       // Leaves room in the buffers for what is being verified and written.
       maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
       readerWindowPieces: 2,
-      originWindowExtents: 4,
+      originWindowExtents: 8,
       takeoverMs: 400,
       originStallMs: 2_000,
       peerStallMs: 2_000,

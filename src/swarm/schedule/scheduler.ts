@@ -16,6 +16,7 @@ import type { ScheduleOptions } from './options.ts';
 import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
 import { isBetter } from './rendezvous.ts';
+import { RequestDurations } from './request-durations.ts';
 import {
   createDownloadState,
   type DownloadState,
@@ -63,7 +64,7 @@ export class Scheduler {
   readonly #downloads = new Map<Digest, DownloadState>();
   readonly #peers = new Map<PeerId, PeerState>();
   readonly #requests = new Map<number, RequestState>();
-  readonly #durations: { bytes: number; ms: number }[] = [];
+  readonly #durations = new RequestDurations();
   #cancels: number[] = [];
   #nextRequestId = 1;
   #nextOrder = 1;
@@ -247,19 +248,21 @@ export class Scheduler {
     if (download !== undefined) download.isSelfReliant = true;
   }
 
-  requestEnded(requestId: number, outcome: RequestOutcome): void {
+  /** Returns the peer whose word on this download is not believed any more until it is asked and answers again. */
+  requestEnded(requestId: number, ended: RequestOutcome): PeerId | undefined {
     const request = this.#requests.get(requestId);
-    if (request === undefined) return;
+    if (request === undefined) return undefined;
+    const outcome: RequestOutcome = request.isStalled && ended.kind === 'cancelled' ? { kind: 'failed' } : ended;
     this.#requests.delete(requestId);
     const nowMs = this.#clock.nowMs();
     const download = this.#downloads.get(request.digest);
     if (download !== undefined) this.#unflight(download, request);
     if (request.peer === undefined) {
       if (download !== undefined) this.#originEnded(download, request, outcome, nowMs);
-      return;
+      return undefined;
     }
     const state = this.#peers.get(request.peer);
-    if (state === undefined) return;
+    if (state === undefined) return undefined;
     state.requests.delete(request);
     state.inFlightBytes -= download === undefined ? state.inFlightBytes : request.count * download.plan.pieceBytes;
     if (state.inFlightBytes < 0 || state.requests.size === 0) state.inFlightBytes = 0;
@@ -269,8 +272,7 @@ export class Scheduler {
       state.rateBytesPerSecond =
         state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * 0.7 + rate * 0.3;
       state.failures = 0;
-      this.#durations.push({ bytes: outcome.bytes, ms });
-      if (this.#durations.length > 64) this.#durations.shift();
+      this.#durations.add(outcome.bytes, ms);
     } else if (outcome.kind === 'busy') {
       state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + this.#random.next());
     } else if (outcome.kind === 'absent' && download !== undefined) {
@@ -278,7 +280,11 @@ export class Scheduler {
     } else if (outcome.kind === 'failed') {
       state.failures += 1;
       state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + this.#random.next() / 2);
+      // What only this peer holds would otherwise wait for it while the origin could give it.
+      if (download !== undefined) dropMember(download, request.peer);
+      return request.peer;
     }
+    return undefined;
   }
 
   /** Gives everything that should be started or stopped now. */
@@ -286,6 +292,11 @@ export class Scheduler {
     const nowMs = this.#clock.nowMs();
     const actions: Action[] = [];
     const downloads = [...this.#downloads.values()];
+    for (const request of this.#requests.values()) {
+      if (request.peer === undefined || nowMs - request.progressMs <= 2 * this.#options.peerStallMs) continue;
+      request.isStalled = true;
+      this.#cancels.push(request.id);
+    }
     for (const requestId of new Set(this.#cancels)) {
       if (this.#requests.has(requestId)) actions.push({ kind: 'cancel', requestId });
     }
@@ -312,7 +323,7 @@ export class Scheduler {
     if (spare <= 0) return actions;
     const hedges = pickHedges(
       { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers },
-      { usualMs: (size) => this.#usualMs(size), budget: spare, nowMs, random: this.#random },
+      { usualMs: (size) => this.#durations.usualMs(size), budget: spare, nowMs, random: this.#random },
       this.#options,
     );
     for (const { pick, late } of hedges) {
@@ -339,6 +350,7 @@ export class Scheduler {
       progressMs: nowMs,
       receivedBytes: 0,
       isHedged: false,
+      isStalled: false,
     };
     this.#requests.set(request.id, request);
     if (peer !== undefined) {
@@ -387,11 +399,5 @@ export class Scheduler {
       if (isStalled || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
         this.#cancels.push(request.id);
     }
-  }
-
-  #usualMs(bytes: number): number {
-    if (this.#durations.length < 8) return Number.POSITIVE_INFINITY;
-    const perByte = this.#durations.map((sample) => sample.ms / sample.bytes).sort((a, b) => a - b);
-    return (perByte[Math.floor(perByte.length * 0.85)] ?? 0) * bytes;
   }
 }

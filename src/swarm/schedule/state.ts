@@ -61,6 +61,8 @@ export interface RequestState {
   progressMs: number;
   receivedBytes: number;
   isHedged: boolean;
+  /** Cancelled because nothing moved: its end counts against the peer. */
+  isStalled: boolean;
 }
 
 export interface PeerState {

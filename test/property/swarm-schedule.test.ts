@@ -1,0 +1,127 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type SimulationOptions, SwarmSimulation } from '../support/swarm-simulation.ts';
+
+const MiB = 1024 * 1024;
+
+const schedule = {
+  maxRequests: 8,
+  maxRequestsPerPeer: 2,
+  maxSuppliers: 8,
+  maxInFlightBytes: 32 * MiB,
+  readerWindowPieces: 2,
+  originWindowExtents: 8,
+  takeoverMs: 400,
+  originStallMs: 2000,
+  peerStallMs: 2000,
+  hedgeFactor: 3,
+};
+
+const fleets = fc.record({
+  nodes: fc.integer({ min: 1, max: 9 }),
+  layers: fc.array(fc.integer({ min: 1, max: 6 * MiB }), { minLength: 1, maxLength: 5 }),
+  rateBytesPerSecond: fc.integer({ min: MiB, max: 100 * MiB }),
+  uploadSlots: fc.integer({ min: 1, max: 8 }),
+  latencyMs: fc.integer({ min: 1, max: 40 }),
+  seed: fc.integer({ min: 1, max: 1e6 }),
+  staggerMs: fc.constantFrom(0, 0, 100, 1000),
+});
+
+function simulate(options: Omit<SimulationOptions, 'schedule'>): {
+  simulation: SwarmSimulation;
+  result: ReturnType<SwarmSimulation['run']>;
+} {
+  const simulation = new SwarmSimulation({ schedule, limitMs: 3_600_000, ...options });
+  return { simulation, result: simulation.run() };
+}
+
+const livingFinished = (simulation: SwarmSimulation) =>
+  simulation.nodes.every((node) => node.isDead || node.isFrozen || node.finishedMs !== undefined);
+
+/** The production scheduler and upload queue of every node under a virtual clock; the simulation itself checks every action. */
+describe('the swarm schedule', () => {
+  it('always completes, whatever the fleet', () => {
+    fc.assert(
+      fc.property(fleets, (fleet) => {
+        expect(livingFinished(simulate(fleet).simulation)).toBe(true);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('takes no piece from the origin twice when nodes start together and nothing stalls', () => {
+    fc.assert(
+      fc.property(fleets, (fleet) => {
+        // Slow links make a healthy turn look like a stall; those have their own test.
+        const { simulation } = simulate({ ...fleet, rateBytesPerSecond: 20 * MiB, latencyMs: 2, staggerMs: 0 });
+        for (const [piece, count] of simulation.originPieces) expect(count, piece).toBe(1);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('completes from a seed alone when the origin is dead', () => {
+    fc.assert(
+      fc.property(fleets, (fleet) => {
+        const { simulation } = simulate({
+          ...fleet,
+          nodes: fleet.nodes + 1,
+          seeders: 1,
+          events: [{ atMs: 0, run: (sim) => sim.setOrigin(false) }],
+        });
+        expect(livingFinished(simulation)).toBe(true);
+        expect(simulation.originBytes).toBe(0);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('completes on the living when nodes die on the way', () => {
+    fc.assert(
+      fc.property(fleets, fc.array(fc.integer({ min: 50, max: 4000 }), { maxLength: 3 }), (fleet, deaths) => {
+        const { simulation } = simulate({
+          ...fleet,
+          nodes: fleet.nodes + 3,
+          events: deaths.map((atMs, index) => ({ atMs, run: (sim: SwarmSimulation) => sim.kill(index) })),
+        });
+        expect(livingFinished(simulation)).toBe(true);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('completes on the others when a node freezes', () => {
+    fc.assert(
+      fc.property(fleets, fc.integer({ min: 50, max: 3000 }), (fleet, atMs) => {
+        const { simulation } = simulate({
+          ...fleet,
+          nodes: fleet.nodes + 2,
+          events: [{ atMs, run: (sim) => sim.freeze(0) }],
+        });
+        expect(livingFinished(simulation)).toBe(true);
+      }),
+      { numRuns: 150 },
+    );
+  });
+
+  it('goes on by itself when the origin comes back', () => {
+    fc.assert(
+      fc.property(
+        fleets,
+        fc.integer({ min: 100, max: 2000 }),
+        fc.integer({ min: 100, max: 20_000 }),
+        (fleet, downMs, forMs) => {
+          const { simulation } = simulate({
+            ...fleet,
+            events: [
+              { atMs: downMs, run: (sim) => sim.setOrigin(false) },
+              { atMs: downMs + forMs, run: (sim) => sim.setOrigin(true) },
+            ],
+          });
+          expect(livingFinished(simulation)).toBe(true);
+        },
+      ),
+      { numRuns: 150 },
+    );
+  });
+});
