@@ -307,11 +307,12 @@ async function shorten(path: string): Promise<void> {
 }
 
 async function eventually(check: () => Promise<void>): Promise<void> {
-  for (let tries = 0; ; tries += 1) {
+  const deadlineMs = performance.now() + 10_000;
+  while (true) {
     try {
       return await check();
     } catch (error) {
-      if (tries >= 200) throw error;
+      if (performance.now() > deadlineMs) throw error;
       await new Promise((resolve) => setImmediate(resolve));
     }
   }

@@ -148,7 +148,7 @@ it('does not lose a batch of the index that follows one the disk had no room for
     context.skip('NOT TESTED: a full disk under the index; this process may not mount a tmpfs');
     return;
   }
-  const options = { path: join(disk.dataDir, 'index'), onDamage: () => {} };
+  const options = { directory: join(disk.dataDir, 'index'), onDamage: () => {} };
   let hasRoom = true;
   const level = await openLevelKeyValue({ ...options, createIfMissing: true, makeRoom: async () => hasRoom });
   const put = (key: string) =>

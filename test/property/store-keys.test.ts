@@ -76,7 +76,7 @@ describe('LevelDB and its memory twin', () => {
           }),
           async (batches, { prefix, after, limit }) => {
             count += 1;
-            const level = await openLevelKeyValue({ path: join(directory, String(count)), ...options });
+            const level = await openLevelKeyValue({ directory: join(directory, String(count)), ...options });
             const memory = createMemoryKeyValue();
             const both: KeyValue[] = [level, memory];
             for (const keyValue of both) {
@@ -99,7 +99,7 @@ describe('LevelDB and its memory twin', () => {
   it('walk further than one step, and see an end', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'shoal-level-'));
     const level = await openLevelKeyValue({
-      path: directory,
+      directory,
       createIfMissing: true,
       onDamage: () => {},
       makeRoom: async () => true,

@@ -1,5 +1,5 @@
-import type { Files } from '../../src/store/disk/files.ts';
-import { systemFiles } from '../../src/store/disk/files.ts';
+import type { Files } from '../../src/store/files/files.ts';
+import { systemFiles } from '../../src/store/files/files.ts';
 
 /** Every operation that changes something on the disk; reads and closes never die. */
 const changing = [

@@ -1,14 +1,14 @@
 import type { Logger } from '../../lib/logger.ts';
 import { createDigestHash, type Digest, digestAlgorithm } from '../../oci/digest.ts';
 import { maxManifestBytes, parseManifest } from '../../oci/manifest.ts';
+import { type Files, isAbsence } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 import type { KeyValue } from '../key-value.ts';
 import { keys } from '../metadata/keys.ts';
 import { encodeRecord } from '../metadata/records.ts';
 import type { ManifestRecord } from '../metadata-store.ts';
 import type { DiskBlobStore } from './disk-blob-store.ts';
-import { type Files, isAbsence } from './files.ts';
 import type { Layout } from './layout.ts';
-import { OpenFile } from './open-file.ts';
 import type { Orphan } from './scan.ts';
 
 export interface AdoptDeps {

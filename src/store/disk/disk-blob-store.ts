@@ -7,12 +7,12 @@ import { Semaphore } from '../../lib/semaphore.ts';
 import { type Digest, digestAlgorithm, digestOf } from '../../oci/digest.ts';
 import type { BlobHandle, BlobRecord, BlobStore, Ingest, StoreUsage } from '../blob-store.ts';
 import { StoreError } from '../errors.ts';
+import { type Files, isAbsence } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 import type { BlobIndex } from '../metadata/blob-index.ts';
 import type { StoreMetrics } from '../store-metrics.ts';
 import { DiskIngest, type DiskIngestDeps } from './disk-ingest.ts';
-import { type Files, isAbsence } from './files.ts';
 import { fileName, type Layout } from './layout.ts';
-import { OpenFile } from './open-file.ts';
 import type { Quarantine } from './quarantine.ts';
 
 export interface DiskBlobStoreDeps {

@@ -5,9 +5,9 @@ import { KeyedMutex } from '../../lib/keyed-mutex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { BlobRecord, Ingest } from '../blob-store.ts';
 import { StoreError } from '../errors.ts';
+import type { Files } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 import { checkComplete, checkPiece, ingestClosed, readableEnd } from '../ingest-rules.ts';
-import type { Files } from './files.ts';
-import { OpenFile } from './open-file.ts';
 import { PieceJournal } from './piece-journal.ts';
 
 export interface DiskIngestDeps {

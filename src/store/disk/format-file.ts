@@ -1,8 +1,8 @@
 import { dirname } from 'node:path';
 import { StoreError } from '../errors.ts';
+import { type Files, isAbsence } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 import { decodeRecord, encodeRecord } from '../metadata/records.ts';
-import { type Files, isAbsence } from './files.ts';
-import { OpenFile } from './open-file.ts';
 
 /** Which version wrote the data directory, and the epoch its index carries too: an index without it is not this one's. */
 export interface Format {

@@ -11,8 +11,8 @@ export interface Layout {
   readonly metadata: string;
   /** Says at the next start that the index gave a damaged block in this life. */
   readonly damageMark: string;
-  /** Check sums of the index's tables. */
-  readonly tableSums: string;
+  /** Check sums of the index's files. */
+  readonly sums: string;
   /** Room that is given up when the disk is full. */
   readonly reserve: string;
   readonly lock: string;
@@ -34,7 +34,7 @@ export function createLayout(dataDir: string): Layout {
     trash: below('trash'),
     metadata: below('metadata'),
     damageMark: below('metadata.damaged'),
-    tableSums: below('metadata.sums'),
+    sums: below('metadata.sums'),
     reserve: below('metadata.reserve'),
     lock: below('lock'),
     format: below('format.json'),

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import { isCode } from '../../lib/errors.ts';
 import { StoreError } from '../errors.ts';
+import { isAbsence } from '../files/files.ts';
 import { decodeRecord, encodeRecord, type Fields } from '../metadata/records.ts';
-import { isAbsence } from './files.ts';
 
 /**
  * Keeps a second process out of the data directory, and a second open within this process too: a failed second open of LevelDB

@@ -1,5 +1,5 @@
-import type { Files } from './files.ts';
-import { OpenFile } from './open-file.ts';
+import type { Files } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 
 /**
  * Room kept for the index on a disk that others may fill: a file of real blocks that is given up when LevelDB must be opened

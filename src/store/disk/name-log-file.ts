@@ -2,11 +2,11 @@ import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { findDigest } from '../../oci/digest.ts';
 import type { Repository } from '../../oci/repository.ts';
+import { type Files, isAbsence } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 import { keys } from '../metadata/keys.ts';
 import type { NameEntry, NameLog } from '../metadata/name-log.ts';
 import { Fields, provenances, readTag } from '../metadata/records.ts';
-import { type Files, isAbsence } from './files.ts';
-import { OpenFile } from './open-file.ts';
 
 // One write per line would make the rewriting of a big log slow.
 const linesPerWrite = 500;

@@ -1,11 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { isCode } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
+import type { Files } from '../files/files.ts';
+import type { DatabaseSums, IndexDatabase } from '../index-database.ts';
 import type { KeyValue } from '../key-value.ts';
-import { repairLevel } from '../level/level-errors.ts';
-import { openLevelKeyValue } from '../level/level-key-value.ts';
-import type { TableSums } from '../level/table-sums.ts';
-import type { Files } from './files.ts';
 import { readFormat, supportedVersion, writeFormat } from './format-file.ts';
 import type { Layout } from './layout.ts';
 import type { MetadataReserve } from './metadata-reserve.ts';
@@ -15,7 +13,8 @@ export interface OpenIndexDeps {
   readonly layout: Layout;
   readonly logger: Logger;
   readonly reserve: MetadataReserve;
-  readonly tables: TableSums;
+  readonly database: IndexDatabase;
+  readonly sums: DatabaseSums;
   readonly onDamage: () => void;
 }
 
@@ -36,12 +35,12 @@ export async function openIndex(deps: OpenIndexDeps, distrust?: 'repair' | 'disc
   const format = await readFormat(files, layout.format);
   const isMarked = (await files.stat(layout.damageMark)) !== undefined;
   if (distrust === 'discard') return replace(deps, format?.epoch);
-  if (format !== undefined && (await files.stat(`${layout.metadata}/CURRENT`)) === undefined) {
+  if (format !== undefined && !(await deps.database.isThere(files, layout.metadata))) {
     logger.error({ path: layout.metadata }, 'the index is gone; building it again from the blob files');
     return replace(deps, format.epoch);
   }
-  if (!(await deps.tables.check())) {
-    logger.error({ path: layout.metadata }, 'a table of the index has changed on the disk; building it again');
+  if (!(await deps.sums.check())) {
+    logger.error({ path: layout.metadata }, 'a file of the index has changed on the disk; building it again');
     return replace(deps, format?.epoch);
   }
   let state: OpenedIndex['state'] = 'intact';
@@ -67,7 +66,7 @@ export async function openIndex(deps: OpenIndexDeps, distrust?: 'repair' | 'disc
   }
   await files.remove(layout.damageMark);
   // Opening has cleared away what no table of contents names; numbers of such files may be given out again.
-  await deps.tables.save('open');
+  await deps.sums.save('open');
   return { keyValue, state };
 }
 
@@ -84,7 +83,7 @@ async function replace(deps: OpenIndexDeps, epoch: string = randomUUID()): Promi
   const keyValue = await open(deps, true);
   await stamp(deps, keyValue, epoch);
   await files.remove(layout.damageMark);
-  await deps.tables.save('open');
+  await deps.sums.save('open');
   return { keyValue, state: 'lost' };
 }
 
@@ -103,9 +102,9 @@ async function tryOpen(deps: OpenIndexDeps, createIfMissing: boolean): Promise<K
   }
 }
 
-async function tryRepair({ layout, logger }: OpenIndexDeps): Promise<void> {
+async function tryRepair({ database, layout, logger }: OpenIndexDeps): Promise<void> {
   try {
-    await repairLevel(layout.metadata);
+    await database.repair(layout.metadata);
   } catch (error) {
     if (!isCode(error, 'STORE_CORRUPT')) throw error;
     logger.error({ error }, 'the index cannot be repaired');
@@ -122,8 +121,8 @@ async function tryFind(keyValue: KeyValue): Promise<string | undefined> {
 }
 
 function open(deps: OpenIndexDeps, createIfMissing: boolean): Promise<KeyValue> {
-  return openLevelKeyValue({
-    path: deps.layout.metadata,
+  return deps.database.open({
+    directory: deps.layout.metadata,
     createIfMissing,
     onDamage: deps.onDamage,
     makeRoom: () => deps.reserve.release(),

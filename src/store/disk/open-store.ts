@@ -3,7 +3,9 @@ import { isCode } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import { noMetrics } from '../../telemetry/metrics.ts';
-import { createTableSums, type TableSums } from '../level/table-sums.ts';
+import { indexDatabase } from '../chosen-index-database.ts';
+import { type Files, systemFiles } from '../files/files.ts';
+import type { DatabaseSums } from '../index-database.ts';
 import { BlobIndex } from '../metadata/blob-index.ts';
 import { createKeyValueMetadataStore } from '../metadata/key-value-metadata-store.ts';
 import { LeaseTable } from '../metadata/lease-table.ts';
@@ -14,7 +16,6 @@ import { createStoreMetrics, type StoreMetrics } from '../store-metrics.ts';
 import { type AdoptDeps, adoptOrphan } from './adopt.ts';
 import { forEachConcurrently } from './concurrently.ts';
 import { DiskBlobStore } from './disk-blob-store.ts';
-import { type Files, systemFiles } from './files.ts';
 import { createLayout, type Layout } from './layout.ts';
 import { takeLockFile } from './lock-file.ts';
 import { createMetadataReserve, type MetadataReserve } from './metadata-reserve.ts';
@@ -69,7 +70,7 @@ export async function openStore(deps: StoreDeps, options: StoreOptions): Promise
     files,
     layout,
     reserve,
-    tables: createTableSums(files, layout.metadata, layout.tableSums),
+    sums: indexDatabase.createSums(files, layout.metadata, layout.sums),
     tasks,
     release: () => lock.release(),
   };
@@ -87,17 +88,20 @@ interface Parts extends StoreDeps {
   readonly files: Files;
   readonly layout: Layout;
   readonly reserve: MetadataReserve;
-  readonly tables: TableSums;
+  readonly sums: DatabaseSums;
   readonly tasks: TaskGroup;
   readonly release: () => Promise<void>;
 }
 
 /** Damage may show only while the index is walked; then it is repaired, and if that does not help replaced. */
 async function openTrusted(parts: Parts, options: StoreOptions): Promise<Store> {
-  const { files, layout, logger, reserve, tables, tasks } = parts;
+  const { files, layout, logger, reserve, sums, tasks } = parts;
   const onDamage = () => tasks.run(() => markDamage(files, layout));
   for (const distrust of [undefined, 'repair', 'discard'] as const) {
-    const index = await openIndex({ files, layout, logger, reserve, tables, onDamage }, distrust);
+    const index = await openIndex(
+      { files, layout, logger, reserve, database: indexDatabase, sums, onDamage },
+      distrust,
+    );
     try {
       return await assemble(parts, options, index);
     } catch (error) {
@@ -180,7 +184,7 @@ async function assemble(parts: Parts, options: StoreOptions, opened: OpenedIndex
     () => names.sync(),
     () => names.close(),
     () => keyValue.close(),
-    () => parts.tables.save('closed'),
+    () => parts.sums.save('closed'),
     parts.release,
   ];
   let closed: Promise<void> | undefined;

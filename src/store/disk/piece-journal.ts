@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 import { findPeerId } from '../../content/peer-id.ts';
 import type { SignedPiece } from '../../content/signed-piece.ts';
-import { type Files, isAbsence } from './files.ts';
-import { OpenFile } from './open-file.ts';
+import { type Files, isAbsence } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
 
 /**
  * Which pieces an ingest holds: a header, then records of one length, each with its own check sum, at slots given out in

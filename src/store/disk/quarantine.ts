@@ -1,5 +1,5 @@
 import type { Clock } from '../../lib/clock.ts';
-import { type Files, isAbsence } from './files.ts';
+import { type Files, isAbsence } from '../files/files.ts';
 
 /** Keeps corrupt files for a person to look at, newest first, up to a size; older ones go. */
 export interface Quarantine {

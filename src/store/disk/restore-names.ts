@@ -1,4 +1,5 @@
 import type { Logger } from '../../lib/logger.ts';
+import type { Files } from '../files/files.ts';
 import type { KeyValue } from '../key-value.ts';
 import { keys } from '../metadata/keys.ts';
 import type { NameEntry } from '../metadata/name-log.ts';
@@ -6,7 +7,6 @@ import { walkNames } from '../metadata/reconcile.ts';
 import type { MetadataStore } from '../metadata-store.ts';
 import { readStoredManifest } from './adopt.ts';
 import { forEachConcurrently } from './concurrently.ts';
-import type { Files } from './files.ts';
 import type { Layout } from './layout.ts';
 import type { LoggedNames } from './name-log-file.ts';
 

@@ -1,10 +1,10 @@
 import type { Logger } from '../../lib/logger.ts';
 import { type Digest, type DigestAlgorithm, findDigest } from '../../oci/digest.ts';
 import type { BlobRecord } from '../blob-store.ts';
+import type { Files } from '../files/files.ts';
 import type { BlobIndex } from '../metadata/blob-index.ts';
 import type { Held } from './disk-blob-store.ts';
 import { dataName, journalName } from './disk-ingest.ts';
-import type { Files } from './files.ts';
 import { digestOfFileName, fileName, type Layout } from './layout.ts';
 import type { Quarantine } from './quarantine.ts';
 

@@ -1,18 +1,9 @@
 import { Level } from 'level';
 import { isCode } from '../../lib/errors.ts';
 import { StoreError } from '../errors.ts';
+import type { OpenDatabaseOptions } from '../index-database.ts';
 import type { KeyChange, KeyRange, KeyValue } from '../key-value.ts';
 import { translateLevelError } from './level-errors.ts';
-
-export interface LevelOptions {
-  readonly path: string;
-  /** False once the store exists: LevelDB would silently start an empty database where its CURRENT file is missing. */
-  readonly createIfMissing: boolean;
-  /** Hears once that a block could not be read, so that the next start repairs. */
-  readonly onDamage: () => void;
-  /** Makes room on a full disk; false when there is still too little to open the database again. */
-  readonly makeRoom: () => Promise<boolean>;
-}
 
 interface QueuedBatch {
   readonly changes: readonly KeyChange[];
@@ -28,12 +19,12 @@ const walkStep = 512;
 const maxGroupedChanges = 2000;
 
 /** Opens LevelDB. To be called once per path and process. @throws STORE_LOCKED, STORE_CORRUPT, STORE_UNWRITABLE, STORE_FULL */
-export async function openLevelKeyValue(options: LevelOptions): Promise<KeyValue> {
-  const level = new Level<string, string>(options.path);
+export async function openLevelKeyValue(options: OpenDatabaseOptions): Promise<KeyValue> {
+  const level = new Level<string, string>(options.directory);
   try {
     await level.open({ createIfMissing: options.createIfMissing, cacheSize: blockCacheBytes });
   } catch (error) {
-    throw translateLevelError(error, options.path);
+    throw translateLevelError(error, options.directory);
   }
   return new LevelKeyValue(level, options);
 }
@@ -46,7 +37,7 @@ export async function openLevelKeyValue(options: LevelOptions): Promise<KeyValue
  */
 class LevelKeyValue implements KeyValue {
   readonly #level: Level<string, string>;
-  readonly #options: LevelOptions;
+  readonly #options: OpenDatabaseOptions;
   readonly #queue: QueuedBatch[] = [];
   #pumping: Promise<void> | undefined;
   #isTorn = false;
@@ -56,7 +47,7 @@ class LevelKeyValue implements KeyValue {
   #reads = 0;
   #readsDone: PromiseWithResolvers<void> | undefined;
 
-  constructor(level: Level<string, string>, options: LevelOptions) {
+  constructor(level: Level<string, string>, options: OpenDatabaseOptions) {
     this.#level = level;
     this.#options = options;
   }
@@ -165,7 +156,7 @@ class LevelKeyValue implements KeyValue {
   async #openAgain(): Promise<void> {
     // Closed without room to open again, even what is there could not be read.
     if (!(await this.#options.makeRoom()) && this.#level.status === 'open') {
-      throw new StoreError('STORE_FULL', 'the disk is full', { details: { path: this.#options.path } });
+      throw new StoreError('STORE_FULL', 'the disk is full', { details: { path: this.#options.directory } });
     }
     // Reads that begin now wait for the reopening; those under way are waited for.
     if (this.#reads > 0) {
@@ -183,7 +174,7 @@ class LevelKeyValue implements KeyValue {
   }
 
   #told(error: unknown): unknown {
-    const coded = translateLevelError(error, this.#options.path);
+    const coded = translateLevelError(error, this.#options.directory);
     if (isCode(coded, 'STORE_CORRUPT') && !this.#isDamageTold) {
       this.#isDamageTold = true;
       this.#options.onDamage();

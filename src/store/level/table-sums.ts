@@ -1,25 +1,19 @@
 import { crc32 } from 'node:zlib';
 import { isCode } from '../../lib/errors.ts';
-import type { Files } from '../disk/files.ts';
-import { OpenFile } from '../disk/open-file.ts';
+import type { Files } from '../files/files.ts';
+import { OpenFile } from '../files/open-file.ts';
+import type { DatabaseSums } from '../index-database.ts';
 import { decodeRecord, encodeRecord } from '../metadata/records.ts';
+
+const stepBytes = 1024 * 1024;
+const maxSumsBytes = 1024 * 1024;
 
 /**
  * Check sums of LevelDB's table files, which never change once written. LevelDB has its own per block but reads without looking
  * at them, and its binding cannot turn that on; so a flipped bit on the disk would come back as a missing key or another value.
  * Taken and compared only while the database is closed: before that a table may be half written.
  */
-export interface TableSums {
-  /** Compares the tables with what was noted; false when one has changed. Notes those that are new. */
-  check(): Promise<boolean>;
-  /** Writes down the sums of the tables that still exist, taking those that are new when the database is closed. */
-  save(database: 'open' | 'closed'): Promise<void>;
-}
-
-const stepBytes = 1024 * 1024;
-const maxSumsBytes = 1024 * 1024;
-
-export function createTableSums(files: Files, directory: string, path: string): TableSums {
+export function createTableSums(files: Files, directory: string, path: string): DatabaseSums {
   let sums = new Map<string, string>();
 
   async function listTables(): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemFiles } from '../../../src/store/disk/files.ts';
+import { systemFiles } from '../../../src/store/files/files.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { readAll, writeAll, writePiece } from '../../support/blob-store-suite.ts';
 import { CrashingFiles } from '../../support/crashing-files.ts';

@@ -2,8 +2,8 @@ import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemFiles } from '../../../src/store/disk/files.ts';
 import { NameLogFile, readNameLog } from '../../../src/store/disk/name-log-file.ts';
+import { systemFiles } from '../../../src/store/files/files.ts';
 import type { NameEntry } from '../../../src/store/metadata/name-log.ts';
 import { sampleBlob } from '../../support/store-fixtures.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type Files, systemFiles } from '../../../src/store/disk/files.ts';
-import { OpenFile } from '../../../src/store/disk/open-file.ts';
+import { type Files, systemFiles } from '../../../src/store/files/files.ts';
+import { OpenFile } from '../../../src/store/files/open-file.ts';
 
 describe('OpenFile', () => {
   it('closes only after the reads under way', async () => {

@@ -2,8 +2,8 @@ import { appendFile, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { systemFiles } from '../../../src/store/disk/files.ts';
 import { PieceJournal } from '../../../src/store/disk/piece-journal.ts';
+import { systemFiles } from '../../../src/store/files/files.ts';
 import { sampleBlob } from '../../support/store-fixtures.ts';
 
 const recordBytes = 164;
