@@ -54,6 +54,7 @@ async function arrange(row: FaultRow, content: BuiltImage): Promise<Arrangement>
     },
     node,
     peer,
+    layer: content.layers[0] ?? '',
     warm,
     startOrigin,
     stopOrigin,

@@ -20,6 +20,8 @@ export interface Cell {
   readonly node: ShoalNode;
   /** A node that holds the image; only in rows that ask for a peer. */
   readonly peer: ShoalNode | undefined;
+  /** Digest of the image's large layer. */
+  readonly layer: string;
   /** Pulls the image into a node by HTTP. */
   warm(node: ShoalNode): Promise<void>;
   stopOrigin(): Promise<void>;
@@ -63,9 +65,9 @@ const always = (name: string, fault: Fault, expected: FaultRow['expected']): Fau
   arrange: ({ origin }) => void origin.fail({ fault }),
 });
 
-const onBlobs = (name: string, fault: Fault, times: number, expected: FaultRow['expected'] = 'pulls'): FaultRow => ({
+const onBlobs = (name: string, fault: Fault, times: number): FaultRow => ({
   name,
-  expected,
+  expected: 'pulls',
   arrange: ({ origin }) => void origin.fail({ kinds: ['blob-get'], fault, times }),
 });
 
@@ -115,8 +117,19 @@ export const faultRows: readonly FaultRow[] = [
   onBlobs('origin 503 twice', status(503), 2),
   { name: 'origin slow', expected: 'pulls', arrange: ({ origin }) => slowOrigin(origin, 2 * mebibyte) },
   onBlobs('origin cuts three times', { kind: 'cut', afterBytes: 700_000 }, 3),
-  onBlobs('origin corrupt once', { kind: 'corrupt', atByte: 200_000 }, 1),
-  onBlobs('origin corrupt for ever', { kind: 'corrupt', atByte: 200_000 }, 1000, 'fails'),
+  {
+    name: 'origin corrupt once',
+    // Bytes of the origin can be judged only at the end; the client that has them already is cut off, never given a wrong body.
+    expected: 'second try',
+    arrange: ({ origin, layer }) =>
+      void origin.fail({ kinds: ['blob-get'], reference: layer, fault: { kind: 'corrupt', atByte: 1000 }, times: 1 }),
+  },
+  {
+    name: 'origin corrupt for ever',
+    expected: 'fails',
+    arrange: ({ origin, layer }) =>
+      void origin.fail({ kinds: ['blob-get'], reference: layer, fault: { kind: 'corrupt', atByte: 1000 } }),
+  },
   {
     name: 'origin silent in the middle of a blob, once',
     expected: 'pulls',
@@ -167,7 +180,7 @@ export const faultRows: readonly FaultRow[] = [
     name: 'node killed and restarted in the middle',
     // Only dockerd waits long enough before it tries again.
     expected: { docker: 'pulls', ctr: 'second try', podman: 'second try', skopeo: 'second try' },
-    arrange: ({ origin }) => slowOrigin(origin, 2 * mebibyte),
+    arrange: ({ origin }) => slowOrigin(origin, mebibyte / 8),
     async during({ node }, signal) {
       if (!(await unlessAborted(signal, 1500))) return;
       await node.kill();
