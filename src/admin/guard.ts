@@ -31,7 +31,7 @@ export function checkCaller(request: IncomingMessage, token: string | undefined)
   throw new AdminError('ADMIN_FORBIDDEN', 'the admin token is missing or wrong');
 }
 
-export function isLoopback(host: string): boolean {
+function isLoopback(host: string): boolean {
   if (host === 'localhost' || host === '::1') return true;
   const plain = host.startsWith('::ffff:') ? host.slice('::ffff:'.length) : host;
   return isIP(plain) === 4 && plain.startsWith('127.');

@@ -4,6 +4,7 @@ import type { Namespace } from '../oci/namespace.ts';
 import { findPlatform } from '../oci/platform.ts';
 import { parseReference } from '../oci/reference.ts';
 import { parseTag } from '../oci/tag.ts';
+import type { PullOrder } from './api.ts';
 import { AdminError } from './errors.ts';
 
 /** What docker means by a reference without a tag. */
@@ -12,7 +13,8 @@ const defaultTag = parseTag('latest');
 /** Reads the body of a pull. @throws ADMIN_BAD_REQUEST */
 export function readPullOrder(body: unknown, defaultOrigin: Namespace): PullRequest {
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw bad('the body is not a JSON object');
-  const { reference: text, platform: platformText, ...rest } = body as Record<string, unknown>;
+  const fields: Partial<Record<keyof PullOrder, unknown>> = body;
+  const { reference: text, platform: platformText, ...rest } = fields;
   const unknown = Object.keys(rest)[0];
   if (unknown !== undefined) throw bad(`unknown field ${JSON.stringify(unknown.slice(0, 64))}`);
   if (typeof text !== 'string') throw bad('reference is not text');

@@ -28,7 +28,7 @@ export interface AdminDeps {
 }
 
 /** What of the status only the composition root knows. */
-export type NodeStatus = Pick<StatusAnswer, 'version' | 'peer' | 'startedAtMs' | 'store' | 'origins'>;
+type NodeStatus = Pick<StatusAnswer, 'version' | 'peer' | 'startedAtMs' | 'store' | 'origins'>;
 
 export interface Admin extends AsyncDisposable {
   readonly address: { readonly host: string; readonly port: number };

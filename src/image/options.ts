@@ -29,7 +29,7 @@ export interface ImagesOptions {
   readonly progressMs: number;
 }
 
-export interface OriginTimeouts {
+interface OriginTimeouts {
   readonly tagMs: number;
   readonly manifestMs: number;
   readonly sizeMs: number;

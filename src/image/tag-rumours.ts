@@ -92,6 +92,6 @@ export class TagRumours {
 }
 
 /** The key under which the directory knows who has heard of a tag. */
-export function tagTopic(repository: Repository, tag: string): Digest {
+function tagTopic(repository: Repository, tag: string): Digest {
   return digestOf(Buffer.from(`tag:${repository.namespace}/${repository.name}:${tag}`));
 }

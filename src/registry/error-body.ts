@@ -2,7 +2,7 @@ import type { ImageErrorCode } from '../image/errors.ts';
 import { isCode } from '../lib/errors.ts';
 
 /** Codes of OCI distribution-spec, "Error Codes", and those distribution added that clients know. */
-export type RegistryErrorCode =
+type RegistryErrorCode =
   | 'BLOB_UNKNOWN'
   | 'DENIED'
   | 'DIGEST_INVALID'

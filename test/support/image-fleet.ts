@@ -31,7 +31,7 @@ export interface MemoryFleet extends AsyncDisposable {
   join(options?: JoinOptions): Promise<MemoryNode>;
 }
 
-export interface JoinOptions {
+interface JoinOptions {
   readonly images?: Partial<ImagesOptions>;
   /** Wraps or replaces parts before the use cases get them. */
   readonly deps?: (deps: ImagesDeps) => Partial<ImagesDeps>;
@@ -56,7 +56,7 @@ const tagHintsOptions: TagHintsOptions = {
   maxRequestsPerPeer: 8,
 };
 
-export const testImagesOptions: ImagesOptions = {
+const testImagesOptions: ImagesOptions = {
   tagFreshMs: 30_000,
   staleHoldMs: 5_000,
   negativeMs: 10_000,

@@ -8,7 +8,7 @@ import type { RegistryOptions } from '../../src/registry/options.ts';
 import { type Registry, startRegistry } from '../../src/registry/start-registry.ts';
 import { type Metrics, noMetrics } from '../../src/telemetry/metrics.ts';
 
-export const testRegistryOptions: RegistryOptions = {
+const testRegistryOptions: RegistryOptions = {
   listen: { host: '127.0.0.1', port: 0 },
   defaultOrigin: dockerHub,
   allowsNamespace: (namespace) => namespace !== 'evil.example',
@@ -34,7 +34,7 @@ export interface RegistryKit extends AsyncDisposable {
   dial(): Promise<RawConnection>;
 }
 
-export interface Answer {
+interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;

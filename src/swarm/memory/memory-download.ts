@@ -21,7 +21,7 @@ export interface MemorySwarmDeps {
   readonly peers?: () => readonly MemorySwarmPeer[];
 }
 
-export interface MemorySwarmPeer {
+interface MemorySwarmPeer {
   readonly peer: PeerId;
   readonly blobs: BlobStore;
 }
