@@ -7,7 +7,7 @@ import type { TokenBucket } from '../lib/token-bucket.ts';
 import { isRetryableOriginError, OriginError } from '../origin/errors.ts';
 import type { Origin } from '../origin/origin.ts';
 import type { BlobDownload } from './blob-download.ts';
-import type { RequestOutcome } from './schedule/scheduler.ts';
+import type { RequestOutcome } from './schedule/request-ends.ts';
 import type { RequestState } from './schedule/state.ts';
 
 /** Carries out one turn at the origin: bytes in, cut into pieces, each hashed and signed by this node and handed to the download. */

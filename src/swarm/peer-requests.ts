@@ -7,7 +7,7 @@ import type { TokenBucket } from '../lib/token-bucket.ts';
 import type { BulkAddress, BulkClient } from '../peer/bulk.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
-import type { RequestOutcome } from './schedule/scheduler.ts';
+import type { RequestOutcome } from './schedule/request-ends.ts';
 import type { RequestState } from './schedule/state.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 

@@ -7,7 +7,8 @@ import { SwarmError } from './errors.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { type OriginRequestsDeps, runOriginRequest } from './origin-requests.ts';
 import { type PeerRequestsDeps, runPeerRequest } from './peer-requests.ts';
-import type { Action, RequestOutcome, Scheduler } from './schedule/scheduler.ts';
+import type { RequestOutcome } from './schedule/request-ends.ts';
+import type { Action, Scheduler } from './schedule/scheduler.ts';
 import type { RequestState } from './schedule/state.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 

@@ -19,11 +19,13 @@ import { BlobDownload } from './blob-download.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
 import { SwarmError } from './errors.ts';
 import { Ledger } from './ledger.ts';
+import { listPeers } from './list-peers.ts';
 import { MemberLinks } from './member-links.ts';
 import { MemberTalk } from './member-talk.ts';
 import { swarmProtocol } from './messages.ts';
 import type { SwarmOptions } from './options.ts';
 import type { OriginRequestsDeps } from './origin-requests.ts';
+import { Patience } from './patience.ts';
 import type { PeerRequestsDeps } from './peer-requests.ts';
 import { PieceShare } from './piece-share.ts';
 import { RequestRunner } from './request-runner.ts';
@@ -74,7 +76,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #tasks: TaskGroup;
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger = new Ledger();
-  readonly #blockedSinceMs = new Map<Digest, number>();
+  readonly #patience: Patience;
   readonly #runner: RequestRunner;
   readonly #cleanUp: (() => void)[] = [];
   #isDeciding = false;
@@ -89,6 +91,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     const { clock, random, logger, identity, network } = deps;
     this.#tasks = new TaskGroup((error) => logger.error({ error }, 'a task of the swarm failed'));
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
+    this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
     this.#bans = new BanList(clock, options);
     this.#links = new MemberLinks(
       { network, logger, tasks: this.#tasks },
@@ -244,24 +247,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   peers(): readonly SwarmPeer[] {
-    const bans = this.#bans.list();
-    return [...new Set([...this.#ledger.accounts.keys(), ...this.#scheduler.peers.keys(), ...bans.keys()])].map(
-      (peer) => {
-        const account = this.#ledger.accounts.get(peer);
-        const ban = bans.get(peer);
-        const zone = this.#links.findZone(peer);
-        return {
-          peer,
-          isConnected: this.#deps.network.findPeer(peer) !== undefined,
-          ...(zone === undefined || zone === '' ? {} : { zone }),
-          receivedBytes: account?.received ?? 0,
-          sentBytes: account?.sent ?? 0,
-          rateBytesPerSecond: Math.round(this.#scheduler.peers.get(peer)?.rateBytesPerSecond ?? 0),
-          rejectedPieces: account?.rejected ?? 0,
-          ...(ban === undefined ? {} : { ban }),
-        };
-      },
-    );
+    return listPeers(this.#deps.network, this.#ledger, this.#scheduler, this.#bans, this.#links);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -332,7 +318,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
 
   #stored(download: BlobDownload, index: number, request: RequestState): void {
     if (!this.#scheduler.pieceStored(download.digest, index, request.id)) return;
-    this.#blockedSinceMs.delete(download.digest);
+    this.#patience.renew(download.digest);
     this.#talk.tell(download.digest, { kind: 'have', digest: download.digest, pieces: [index] });
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);
@@ -353,7 +339,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     if (this.#downloads.get(digest) !== download) return;
     this.#downloads.delete(digest);
     this.#talk.forget(digest);
-    this.#blockedSinceMs.delete(digest);
+    this.#patience.renew(digest);
     this.#scheduler.removeDownload(digest);
     const transfer = download.transfer();
     this.#ledger.transferEnded(transfer);
@@ -380,34 +366,13 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         if (this.#ticks % claimEveryTicks === 0) {
           for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest);
         }
-        this.#failBlocked();
+        for (const { download, error } of this.#patience.expired(this.#downloads.values())) {
+          this.#tasks.run(() => failDownload(this.#completion, download, error));
+        }
         this.#decideSoon();
       }
       this.#tick();
     });
-  }
-
-  /** Fails downloads that nothing can move: at once when there is nothing to wait for, else after the patience. */
-  #failBlocked(): void {
-    const nowMs = this.#deps.clock.nowMs();
-    for (const download of this.#downloads.values()) {
-      const blockage = this.#scheduler.findBlockage(download.digest);
-      if (blockage === undefined) {
-        this.#blockedSinceMs.delete(download.digest);
-        continue;
-      }
-      const sinceMs = this.#blockedSinceMs.get(download.digest) ?? nowMs;
-      this.#blockedSinceMs.set(download.digest, sinceMs);
-      const isHopeful =
-        download.heldPieces.size > 0 || (this.#scheduler.downloads.get(download.digest)?.members.size ?? 0) > 0;
-      if (nowMs - sinceMs < (isHopeful ? this.#options.patienceMs : 0)) continue;
-      const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
-      download.missing = missing;
-      const details = { digest: download.digest, missingPieces: blockage.missingPieces };
-      this.#tasks.run(() =>
-        failDownload(this.#completion, download, new SwarmError('SWARM_UNOBTAINABLE', missing, { details })),
-      );
-    }
   }
 
   #rotten(digest: Digest, piece: number): void {

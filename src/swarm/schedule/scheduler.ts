@@ -8,7 +8,6 @@ import {
   applyMemberHas,
   applyMemberState,
   applyRelease,
-  forgetHave,
   type MemberSays,
   passOver,
 } from './member-events.ts';
@@ -17,6 +16,7 @@ import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
 import { isBetter } from './rendezvous.ts';
 import { RequestDurations } from './request-durations.ts';
+import { applyOriginEnd, applyPeerEnd, type RequestOutcome } from './request-ends.ts';
 import {
   createDownloadState,
   type DownloadState,
@@ -47,14 +47,6 @@ export type Action =
     }
   | { readonly kind: 'fetchExtent'; readonly request: RequestState }
   | { readonly kind: 'cancel'; readonly requestId: number };
-
-export type RequestOutcome =
-  | { readonly kind: 'done'; readonly bytes: number }
-  | { readonly kind: 'cancelled' }
-  | { readonly kind: 'busy'; readonly retryAfterMs: number }
-  | { readonly kind: 'absent' }
-  | { readonly kind: 'failed' }
-  | { readonly kind: 'originFailed'; readonly isFinal: boolean; readonly retryAfterMs: number | undefined };
 
 export class Scheduler {
   readonly #self: PeerId;
@@ -257,34 +249,15 @@ export class Scheduler {
     const nowMs = this.#clock.nowMs();
     const download = this.#downloads.get(request.digest);
     if (download !== undefined) this.#unflight(download, request);
-    if (request.peer === undefined) {
-      if (download !== undefined) this.#originEnded(download, request, outcome, nowMs);
+    const moment = { nowMs, random: this.#random };
+    const { peer } = request;
+    if (peer === undefined) {
+      if (download !== undefined) applyOriginEnd(this.#self, download, request, outcome, moment);
       return undefined;
     }
-    const state = this.#peers.get(request.peer);
+    const state = this.#peers.get(peer);
     if (state === undefined) return undefined;
-    state.requests.delete(request);
-    state.inFlightBytes -= download === undefined ? state.inFlightBytes : request.count * download.plan.pieceBytes;
-    if (state.inFlightBytes < 0 || state.requests.size === 0) state.inFlightBytes = 0;
-    if (outcome.kind === 'done') {
-      const ms = Math.max(1, nowMs - request.startedMs);
-      const rate = (outcome.bytes / ms) * 1000;
-      state.rateBytesPerSecond =
-        state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * 0.7 + rate * 0.3;
-      state.failures = 0;
-      this.#durations.add(outcome.bytes, ms);
-    } else if (outcome.kind === 'busy') {
-      state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + this.#random.next());
-    } else if (outcome.kind === 'absent' && download !== undefined) {
-      forgetHave(download, request);
-    } else if (outcome.kind === 'failed') {
-      state.failures += 1;
-      state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + this.#random.next() / 2);
-      // What only this peer holds would otherwise wait for it while the origin could give it.
-      if (download !== undefined) dropMember(download, request.peer);
-      return request.peer;
-    }
-    return undefined;
+    return applyPeerEnd(state, download, Object.assign(request, { peer }), outcome, this.#durations, moment);
   }
 
   /** Gives everything that should be started or stopped now. */
@@ -378,16 +351,6 @@ export class Scheduler {
       flights?.delete(request);
       if (flights?.size === 0) download.flights.delete(piece);
     }
-  }
-
-  #originEnded(download: DownloadState, request: RequestState, outcome: RequestOutcome, nowMs: number): void {
-    for (const extent of extentsOf(download, request)) download.extents[extent]?.claims.delete(this.#self);
-    if (outcome.kind === 'done') download.originFailures = 0;
-    if (outcome.kind !== 'originFailed') return;
-    download.originFailures += 1;
-    if (outcome.isFinal) download.canAskOrigin = false;
-    const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + this.#random.next() / 2);
-    download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
   }
 
   /** Two fetch the same: the one that stands still, or else the lower in rank, stops. */

@@ -1,0 +1,50 @@
+import type { Clock } from '../lib/clock.ts';
+import type { Digest } from '../oci/digest.ts';
+import type { BlobDownload } from './blob-download.ts';
+import { SwarmError } from './errors.ts';
+import type { Scheduler } from './schedule/scheduler.ts';
+
+/**
+ * Ends downloads that nothing can move: at once when there is nothing to wait for, after the patience when there are pieces or
+ * members, since a peer or the origin may come back meanwhile.
+ */
+export class Patience {
+  readonly #clock: Clock;
+  readonly #scheduler: Scheduler;
+  readonly #patienceMs: number;
+  readonly #blockedSinceMs = new Map<Digest, number>();
+
+  constructor(deps: { clock: Clock; scheduler: Scheduler }, options: { patienceMs: number }) {
+    this.#clock = deps.clock;
+    this.#scheduler = deps.scheduler;
+    this.#patienceMs = options.patienceMs;
+  }
+
+  /** Starts the wait over: a piece arrived, or the download ended. */
+  renew(digest: Digest): void {
+    this.#blockedSinceMs.delete(digest);
+  }
+
+  /** Returns the downloads whose time is up, each with what it fails with. */
+  expired(downloads: Iterable<BlobDownload>): { download: BlobDownload; error: SwarmError }[] {
+    const nowMs = this.#clock.nowMs();
+    const expired: { download: BlobDownload; error: SwarmError }[] = [];
+    for (const download of downloads) {
+      const blockage = this.#scheduler.findBlockage(download.digest);
+      if (blockage === undefined) {
+        this.#blockedSinceMs.delete(download.digest);
+        continue;
+      }
+      const sinceMs = this.#blockedSinceMs.get(download.digest) ?? nowMs;
+      this.#blockedSinceMs.set(download.digest, sinceMs);
+      const isHopeful =
+        download.heldPieces.size > 0 || (this.#scheduler.downloads.get(download.digest)?.members.size ?? 0) > 0;
+      if (nowMs - sinceMs < (isHopeful ? this.#patienceMs : 0)) continue;
+      const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
+      download.missing = missing;
+      const details = { digest: download.digest, missingPieces: blockage.missingPieces };
+      expired.push({ download, error: new SwarmError('SWARM_UNOBTAINABLE', missing, { details }) });
+    }
+    return expired;
+  }
+}

@@ -1,0 +1,68 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import type { Random } from '../../lib/clock.ts';
+import { forgetHave } from './member-events.ts';
+import type { RequestDurations } from './request-durations.ts';
+import { type DownloadState, dropMember, extentsOf, type PeerState, type RequestState } from './state.ts';
+
+/** How a request ended, and what that changes: rates, pauses, and who is believed. */
+export type RequestOutcome =
+  | { readonly kind: 'done'; readonly bytes: number }
+  | { readonly kind: 'cancelled' }
+  | { readonly kind: 'busy'; readonly retryAfterMs: number }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'failed' }
+  | { readonly kind: 'originFailed'; readonly isFinal: boolean; readonly retryAfterMs: number | undefined };
+
+interface Moment {
+  readonly nowMs: number;
+  readonly random: Random;
+}
+
+/** Returns the peer whose word on this download is not believed any more until it is asked and answers again. */
+export function applyPeerEnd(
+  state: PeerState,
+  download: DownloadState | undefined,
+  request: RequestState & { readonly peer: PeerId },
+  outcome: RequestOutcome,
+  durations: RequestDurations,
+  { nowMs, random }: Moment,
+): PeerId | undefined {
+  state.requests.delete(request);
+  state.inFlightBytes -= download === undefined ? state.inFlightBytes : request.count * download.plan.pieceBytes;
+  if (state.inFlightBytes < 0 || state.requests.size === 0) state.inFlightBytes = 0;
+  if (outcome.kind === 'done') {
+    const ms = Math.max(1, nowMs - request.startedMs);
+    const rate = (outcome.bytes / ms) * 1000;
+    state.rateBytesPerSecond =
+      state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * 0.7 + rate * 0.3;
+    state.failures = 0;
+    durations.add(outcome.bytes, ms);
+  } else if (outcome.kind === 'busy') {
+    state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + random.next());
+  } else if (outcome.kind === 'absent' && download !== undefined) {
+    forgetHave(download, request);
+  } else if (outcome.kind === 'failed') {
+    state.failures += 1;
+    state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + random.next() / 2);
+    // What only this peer holds would otherwise wait for it while the origin could give it.
+    if (download !== undefined) dropMember(download, request.peer);
+    return request.peer;
+  }
+  return undefined;
+}
+
+export function applyOriginEnd(
+  self: PeerId,
+  download: DownloadState,
+  request: RequestState,
+  outcome: RequestOutcome,
+  { nowMs, random }: Moment,
+): void {
+  for (const extent of extentsOf(download, request)) download.extents[extent]?.claims.delete(self);
+  if (outcome.kind === 'done') download.originFailures = 0;
+  if (outcome.kind !== 'originFailed') return;
+  download.originFailures += 1;
+  if (outcome.isFinal) download.canAskOrigin = false;
+  const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + random.next() / 2);
+  download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
+}
