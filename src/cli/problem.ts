@@ -79,6 +79,7 @@ const systemRemedies: Readonly<Record<string, Known>> = {
   ENOSPC: known['STORE_FULL'] as Known,
   EACCES: known['STORE_UNWRITABLE'] as Known,
   EROFS: known['STORE_UNWRITABLE'] as Known,
+  ENOTDIR: known['STORE_UNWRITABLE'] as Known,
 };
 
 /** Finds the words and the exit code for an error. */

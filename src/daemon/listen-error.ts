@@ -26,13 +26,16 @@ export async function binding<Value>(key: string, address: string, start: () => 
   }
 }
 
-function findBindCode(thrown: unknown): 'EADDRINUSE' | 'EACCES' | 'EADDRNOTAVAIL' | undefined {
+type BindCode = 'EADDRINUSE' | 'EACCES' | 'EADDRNOTAVAIL';
+
+function findBindCode(thrown: unknown): BindCode | undefined {
   // Deeper than any wrapping there is; a loop of causes must not hang the start.
   for (let error: unknown = thrown, depth = 0; error !== undefined && depth < 8; depth += 1) {
     const known = toError(error);
     if (isCode(known, 'EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL')) return known.code;
-    const below = known instanceof AggregateError ? known.errors.map(findBindCode).find(Boolean) : undefined;
-    if (below !== undefined) return below;
+    // libp2p keeps of the errors below only their text.
+    const written = /\blisten (EADDRINUSE|EACCES|EADDRNOTAVAIL)\b/.exec(known.message)?.[1];
+    if (written !== undefined) return written as BindCode;
     error = known.cause;
   }
   return undefined;

@@ -42,7 +42,7 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   const { config } = loaded;
   setFlagsFromString(smallNursery);
   // The libraries of the daemon take most of the start; they load while nothing else waits.
-  const [{ startDaemon }, { createLogger }, { stopOnSignals }] = await Promise.all([
+  const [{ startDaemon }, { createLogger }, { catchStopSignals }] = await Promise.all([
     import('../../daemon/daemon.ts'),
     import('../../telemetry/logger.ts'),
     import('../../daemon/signals.ts'),
@@ -56,6 +56,7 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   });
   for (const warning of loaded.warnings) logger.warn({ warning }, 'configuration warning');
 
+  using signals = catchStopSignals(logger);
   await using daemon = await startDaemon(config, { logger, version: readVersion(), ownsProcess: true });
   // The process began before this module could be loaded: what a person waits for is counted from there.
   const startMs = process.uptime() * 1000;
@@ -68,5 +69,7 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   } else {
     io.stdout.write(`shoal ${readVersion()} is ready after ${spanText(startMs)}\n\n${welcomeText(config, daemon)}\n`);
   }
-  await stopOnSignals(daemon, logger);
+  await signals.first;
+  await daemon.stop();
+  logger.info({}, 'stopped');
 }
