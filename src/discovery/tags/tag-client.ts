@@ -10,12 +10,18 @@ interface Line {
   nextId: number;
 }
 
+interface Entry {
+  readonly line: Promise<Line>;
+  /** Questions on it; a line in use is not closed to make room. */
+  asks: number;
+}
+
 /** Asks peers over channels that stay open: opening one costs seven times a message. */
 export class TagClient {
   readonly #network: PeerNetwork;
   readonly #maxChannels: number;
   /** Least recently used first. */
-  readonly #lines = new Map<PeerId, Promise<Line>>();
+  readonly #lines = new Map<PeerId, Entry>();
   readonly #stopping = new AbortController();
   readonly #walks = new Set<Promise<void>>();
 
@@ -26,7 +32,23 @@ export class TagClient {
 
   /** @throws PEER_UNREACHABLE, PEER_CUT, PEER_OVERFLOW, DISCOVERY_PROTOCOL, DISCOVERY_STOPPED */
   async ask(peer: PeerId, message: TagRequest, signal: AbortSignal): Promise<TagAnswer> {
-    const line = await raceAbort(this.#lineTo(peer), signal);
+    const entry = this.#entryOf(peer);
+    entry.asks += 1;
+    try {
+      return await this.#askOn(await raceAbort(entry.line, signal), message, signal);
+    } finally {
+      entry.asks -= 1;
+      this.#closeExcess();
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort(new DiscoveryError('DISCOVERY_STOPPED', 'the node is stopping'));
+    for (const { line } of this.#lines.values()) close(line);
+    while (this.#walks.size > 0) await Promise.allSettled([...this.#walks]);
+  }
+
+  async #askOn(line: Line, message: TagRequest, signal: AbortSignal): Promise<TagAnswer> {
     const id = line.nextId;
     line.nextId = (line.nextId + 1) % 2 ** 32;
     const answered = Promise.withResolvers<TagAnswer>();
@@ -36,29 +58,24 @@ export class TagClient {
     try {
       line.channel.send(encodeTagRequest({ id, message }));
       const answer = await raceAbort(answered.promise, signal);
-      if (answer.kind !== 'absent' && answer.kind !== message.kind) throw broken(peer);
+      if (answer.kind !== 'absent' && answer.kind !== message.kind) throw broken(line.channel.peer);
       return answer;
     } finally {
       line.pending.delete(id);
     }
   }
 
-  async stop(): Promise<void> {
-    this.#stopping.abort(new DiscoveryError('DISCOVERY_STOPPED', 'the node is stopping'));
-    for (const line of this.#lines.values()) line.then(({ channel }) => channel.close()).catch(() => {});
-    while (this.#walks.size > 0) await Promise.allSettled([...this.#walks]);
-  }
-
-  #lineTo(peer: PeerId): Promise<Line> {
+  #entryOf(peer: PeerId): Entry {
     const known = this.#lines.get(peer);
-    const line = known ?? this.#open(peer);
+    const entry = known ?? { line: this.#open(peer), asks: 0 };
     this.#lines.delete(peer);
-    this.#lines.set(peer, line);
+    this.#lines.set(peer, entry);
     if (known === undefined) {
-      line.catch(() => this.#forget(peer, line));
-      this.#closeOldest();
+      entry.line.catch(() => {
+        if (this.#lines.get(peer) === entry) this.#lines.delete(peer);
+      });
     }
-    return line;
+    return entry;
   }
 
   async #open(peer: PeerId): Promise<Line> {
@@ -81,22 +98,23 @@ export class TagClient {
     } finally {
       channel.close();
       const current = this.#lines.get(channel.peer);
-      if (current !== undefined && (await current.catch(() => undefined)) === line) this.#lines.delete(channel.peer);
+      if ((await current?.line.catch(() => undefined)) === line) this.#lines.delete(channel.peer);
       for (const waiting of pending.values()) waiting.reject(broken(channel.peer));
     }
   }
 
-  #forget(peer: PeerId, line: Promise<Line>): void {
-    if (this.#lines.get(peer) === line) this.#lines.delete(peer);
+  #closeExcess(): void {
+    for (const [peer, { line, asks }] of this.#lines) {
+      if (this.#lines.size <= this.#maxChannels) return;
+      if (asks > 0) continue;
+      this.#lines.delete(peer);
+      close(line);
+    }
   }
+}
 
-  #closeOldest(): void {
-    if (this.#lines.size <= this.#maxChannels) return;
-    const oldest = this.#lines.entries().next().value;
-    if (oldest === undefined) return;
-    this.#lines.delete(oldest[0]);
-    oldest[1].then(({ channel }) => channel.close()).catch(() => {});
-  }
+function close(line: Promise<Line>): void {
+  line.then(({ channel }) => channel.close()).catch(() => {});
 }
 
 function broken(peer: PeerId): DiscoveryError {
