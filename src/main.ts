@@ -13,7 +13,7 @@ if (major < 22 || (major === 22 && minor < 19)) {
   // Compiled code kept from the last start makes this one about a third faster and 15 MB smaller. Kept inside the package, where
   // only its owner writes: code from a shared temporary directory could be anybody's. Where it cannot be written nothing happens.
   const { enableCompileCache } = await import('node:module');
-  enableCompileCache(new URL('../node_modules/.cache/shoal', import.meta.url).pathname);
+  enableCompileCache(`${import.meta.dirname}/../node_modules/.cache/shoal`);
   const { runCli } = await import('./cli/run.ts');
   process.exitCode = await runCli(process.argv.slice(2));
 }

@@ -24,6 +24,7 @@ export async function runCli(args: readonly string[]): Promise<ExitCode> {
     program.addCommand(command.exitOverride());
     for (const child of command.commands) child.exitOverride();
   }
+  survivePipes(asked === 'serve');
   const isJson = args.includes('--json');
   const isDebug = args.includes('--debug');
   try {
@@ -40,6 +41,14 @@ export async function runCli(args: readonly string[]): Promise<ExitCode> {
 /** Lists the commands, for the reference page. */
 export function listCommands(): readonly CommandEntry[] {
   return commandEntries;
+}
+
+/** A reader that leaves (`shoal status --watch | head`) ends a command quietly, and never a daemon. */
+function survivePipes(isDaemon: boolean): void {
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', () => {
+    if (!isDaemon) process.exit(exitCodes.done);
+  });
 }
 
 function processIo(): CommandIo {

@@ -73,7 +73,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
 
   const metrics = createPrometheusMetrics();
   const health = createHealth(clock);
-  unwinding.defer(observeHealth(health, part('health'), metrics));
+  const unobserve = observeHealth(health, part('health'), metrics);
+  unwinding.defer(unobserve);
   if (deps.ownsProcess === true) {
     unwinding.use(startProcessMetrics(metrics));
     unwinding.use(watchUnexpectedErrors({ logger, metrics, health }));
@@ -168,6 +169,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
   const stack = unwinding.move();
   let stopped: Promise<void> | undefined;
   const stop = () => {
+    // A stop that was asked for is no news for the log of conditions.
+    unobserve();
     health.set(stopping);
     stopped ??= stack.disposeAsync();
     return stopped;

@@ -111,7 +111,7 @@ describe('shoal serve', () => {
       });
       await asked.promise;
       node.child.kill('SIGTERM');
-      await waitForLog(node, 'DAEMON_STOPPING');
+      await waitForLog(node, 'a second signal cuts');
       if (cuts) node.child.kill('SIGTERM');
       else gate.resolve();
       const { code } = await node.ended;
