@@ -13,6 +13,8 @@ import { type ChaosOrigin, type OriginRule, startChaosOrigin } from './chaos-ori
 import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
 import type { RandomImage } from './random-image.ts';
 
+const repositoryRoot = join(import.meta.dirname, '..', '..');
+
 export type FleetMode = 'shoal' | 'direct' | 'pull-through';
 
 export interface FleetOptions {
@@ -138,6 +140,8 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       origins: { 'docker.io': { url: originUrl, insecure: true } },
       defaultOrigin: 'docker.io',
       netns: host.netns,
+      // What is installed, not what is developed.
+      script: join(repositoryRoot, 'dist', 'main.js'),
       ...(options.profileNode === index
         ? {
             nodeArgs: [

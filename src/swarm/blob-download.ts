@@ -25,6 +25,8 @@ export type PieceOrigin = { readonly from: 'origin' } | { readonly from: 'peer';
 
 // As many places as a blob shared between repositories is worth trying at.
 const maxRepositories = 8;
+// Hashed on the event loop in about a millisecond, less than handing it to a thread takes.
+const inlineHashBytes = 512 * 1024;
 
 export class BlobDownload implements Download {
   readonly digest: Digest;
@@ -260,10 +262,9 @@ export class BlobDownload implements Download {
   #openVerifier(ingest: Ingest): void {
     this.#prefixPieces = 0;
     const read = (target: Uint8Array, position: number) => ingest.read(target, position);
-    this.#verifier = this.#deps.verifiers.open(
-      this.digest,
-      ingest.path === undefined ? { read } : { path: ingest.path, read },
-    );
+    const { path } = ingest;
+    const isSmall = this.sizeBytes <= inlineHashBytes;
+    this.#verifier = this.#deps.verifiers.open(this.digest, path === undefined || isSmall ? { read } : { path, read });
     this.#advance(ingest);
   }
 

@@ -9,7 +9,7 @@ import type { BlobDownload } from './blob-download.ts';
 import type { MemberLinks } from './member-links.ts';
 import type { SwarmMessage } from './messages.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
-import { extentsOf } from './schedule/state.ts';
+import { extentsOf, type RequestState } from './schedule/state.ts';
 
 /**
  * Translates between what members say and the scheduler's events. Providers found in the directory are greeted with this node's
@@ -24,11 +24,18 @@ export interface MemberTalkDeps {
   readonly downloads: ReadonlyMap<Digest, BlobDownload>;
 }
 
+// Below this many holders a piece is news. Three uplinks feed a new piece to a fleet in a few rounds of doubling.
+const rareHolders = 3;
+
 export class MemberTalk {
   readonly #deps: MemberTalkDeps;
   readonly #links: Pick<MemberLinks, 'send'>;
   /** Members said to hold or fetch a download, whether they answered yet or not. */
   readonly #providers = new Map<Digest, Set<PeerId>>();
+  /** Greeted and silent so far; the origin is not asked before they had their say. */
+  readonly #silent = new Map<Digest, Set<PeerId>>();
+  /** Pieces to be told of with the next round, since enough members hold them already. */
+  readonly #unhurried = new Map<Digest, Set<number>>();
 
   constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send'>) {
     this.#deps = deps;
@@ -50,6 +57,37 @@ export class MemberTalk {
 
   forget(digest: Digest): void {
     this.#providers.delete(digest);
+    this.#silent.delete(digest);
+    this.#unhurried.delete(digest);
+  }
+
+  /** Tells whether everybody greeted for this blob has answered or is gone. */
+  isHeardOut(digest: Digest): boolean {
+    return (this.#silent.get(digest)?.size ?? 0) === 0;
+  }
+
+  peerGone(peer: PeerId): void {
+    for (const silent of this.#silent.values()) silent.delete(peer);
+  }
+
+  /**
+   * Tells members of a piece: at once while few hold it, so that it spreads from many; with the next round when it is common,
+   * so that a fleet of N does not exchange N * N messages per piece.
+   */
+  tellHave(digest: Digest, piece: number): void {
+    const holders = this.#deps.scheduler.downloads.get(digest)?.availability[piece] ?? 0;
+    if (holders < rareHolders) {
+      this.tell(digest, { kind: 'have', digest, pieces: [piece] });
+      return;
+    }
+    const pieces = this.#unhurried.get(digest) ?? new Set();
+    this.#unhurried.set(digest, pieces.add(piece));
+  }
+
+  /** Tells of what was held back. */
+  tellUnhurried(): void {
+    for (const [digest, pieces] of this.#unhurried) this.tell(digest, { kind: 'have', digest, pieces: [...pieces] });
+    this.#unhurried.clear();
   }
 
   /** Tells every member that still fetches. */
@@ -59,9 +97,18 @@ export class MemberTalk {
     }
   }
 
-  /** Tells how far this node's own requests to the origin are. */
-  tellClaims(digest: Digest): void {
-    for (const claim of this.#claims(digest)) this.tell(digest, claim);
+  /** Tells that a turn at the origin begins. */
+  tellClaim(request: RequestState): void {
+    const state = this.#deps.scheduler.downloads.get(request.digest);
+    if (state === undefined) return;
+    for (const extent of extentsOf(state, request)) {
+      this.tell(request.digest, { kind: 'claim', digest: request.digest, extent, receivedBytes: 0 });
+    }
+  }
+
+  /** Tells how far this node's own requests to the origin are, those that take long enough for others to wonder. */
+  tellClaims(digest: Digest, startedBeforeMs: number): void {
+    for (const claim of this.#claims(digest, startedBeforeMs)) this.tell(digest, claim);
   }
 
   stateOf(download: BlobDownload, wantsReply: boolean): SwarmMessage {
@@ -95,6 +142,7 @@ export class MemberTalk {
         );
         break;
       case 'leave':
+        this.#silent.get(digest)?.delete(peer);
         this.#providers.get(digest)?.delete(peer);
         scheduler.memberLeft(digest, peer);
         break;
@@ -121,12 +169,13 @@ export class MemberTalk {
     const pieces = message.pieces === undefined ? undefined : Bitfield.decode(download.plan.pieceCount, message.pieces);
     // A member with another size talks of another blob: one of the two was lied to.
     if (message.sizeBytes !== download.sizeBytes || (message.pieces !== undefined && pieces === undefined)) return;
+    this.#silent.get(digest)?.delete(peer);
     this.#providersOf(digest).add(peer);
     scheduler.peerSeen(peer, false);
     scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
     if (!message.wantsReply) return;
     this.#links.send(peer, this.stateOf(download, false));
-    for (const claim of this.#claims(digest)) this.#links.send(peer, claim);
+    for (const claim of this.#claims(digest, Number.POSITIVE_INFINITY)) this.#links.send(peer, claim);
   }
 
   #answerFromStore(peer: PeerId, digest: Digest): void {
@@ -144,15 +193,18 @@ export class MemberTalk {
   /** Says what this node holds and asks for the same. */
   greet(digest: Digest, peer: PeerId): void {
     const download = this.#deps.downloads.get(digest);
-    if (download !== undefined && !download.hasEnded) this.#links.send(peer, this.stateOf(download, true));
+    if (download === undefined || download.hasEnded) return;
+    const silent = this.#silent.get(digest) ?? new Set();
+    this.#silent.set(digest, silent.add(peer));
+    this.#links.send(peer, this.stateOf(download, true));
   }
 
-  #claims(digest: Digest): SwarmMessage[] {
+  #claims(digest: Digest, startedBeforeMs: number): SwarmMessage[] {
     const state = this.#deps.scheduler.downloads.get(digest);
     if (state === undefined) return [];
     const claims: SwarmMessage[] = [];
     for (const request of this.#deps.scheduler.requests.values()) {
-      if (request.digest !== digest || request.peer !== undefined) continue;
+      if (request.digest !== digest || request.peer !== undefined || request.startedMs >= startedBeforeMs) continue;
       for (const extent of extentsOf(state, request)) {
         if ((state.extents[extent]?.unheld ?? 0) > 0)
           claims.push({ kind: 'claim', digest, extent, receivedBytes: request.receivedBytes });

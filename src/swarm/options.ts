@@ -14,8 +14,10 @@ export interface SwarmOptions {
   readonly downloadBytesPerSecond: number;
   /** How long the directory may take before the origin is asked without its answer. */
   readonly directoryTimeoutMs: number;
-  /** How long members have to say what they hold and claim before this node starts at the origin. */
+  /** How long nodes that start at the same moment have to be heard of before this node starts at the origin. */
   readonly settleMs: number;
+  /** How long members that were greeted have to answer what they hold and claim. */
+  readonly settleMaxMs: number;
   /** How long a download that has pieces or members may stand still before it fails. */
   readonly patienceMs: number;
   /** How long a failed download with pieces is tried again in the background. */

@@ -45,7 +45,7 @@ export class RequestRunner {
       return;
     }
     if (action.kind === 'fetchExtent') {
-      this.#deps.talk.tellClaims(request.digest);
+      this.#deps.talk.tellClaim(request);
       this.#run(download, request, (signal) => runOriginRequest(this.#deps.origin, download, request, signal));
       return;
     }

@@ -3,7 +3,7 @@ import type { PrefixVerifiers } from '../content/prefix-verifier.ts';
 import type { NodeIdentity } from '../content/signed-piece.ts';
 import type { Directory } from '../discovery/directory.ts';
 import type { Health } from '../health/health.ts';
-import type { Clock, Random } from '../lib/clock.ts';
+import { type Clock, delay, type Random } from '../lib/clock.ts';
 import { isAbort } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
@@ -55,7 +55,9 @@ export interface SwarmDeps {
 
 // How often time alone may change a decision: turns taken over, stalls, hedges, heartbeats of claims.
 const tickMs = 100;
-const claimEveryTicks = 4;
+const claimEveryTicks = 8;
+const haveEveryTicks = 2;
+const hearOutStepMs = 5;
 
 export function createSwarm(deps: SwarmDeps, options: SwarmOptions): SwarmNode {
   return new SwarmNode(deps, options);
@@ -107,6 +109,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
           this.#decideSoon();
         },
         gone: (peer) => {
+          this.#talk.peerGone(peer);
           this.#scheduler.peerGone(peer);
           this.#decideSoon();
         },
@@ -261,36 +264,13 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   async #start(downloads: readonly BlobDownload[], signal: AbortSignal): Promise<void> {
-    const fetching: BlobDownload[] = [];
-    for (const download of downloads) {
-      try {
-        if (!(await download.open())) {
-          this.#end(download);
-          continue;
-        }
-      } catch (error) {
-        await failDownload(this.#completion, download, error);
-        continue;
-      }
-      fetching.push(download);
-      const { digest } = download;
-      this.#scheduler.addDownload({
-        digest,
-        sizeBytes: download.sizeBytes,
-        originDelayMs:
-          this.#deps.network.peers().length === 0 ? 0 : this.#options.directoryTimeoutMs + this.#options.settleMs,
-        canAskOrigin: this.#deps.origin.allows(download.repositories[0]?.namespace ?? ''),
-        held: download.heldPieces.keys(),
-      });
-      download.onReader = (reader, piece) => {
-        this.#scheduler.readerAt(digest, reader, piece);
-        this.#decideSoon();
-      };
-      if (download.heldPieces.size === download.plan.pieceCount) finishDownload(this.#completion, download);
-    }
+    const opened = await Promise.all(downloads.map((download) => this.#open(download)));
+    const fetching = downloads.filter((_, at) => opened[at] === true);
+    for (const download of fetching) this.#add(download);
     this.#decideSoon();
     if (fetching.length === 0) return;
-    const timeout = AbortSignal.any([signal, AbortSignal.timeout(this.#options.directoryTimeoutMs)]);
+    const { directoryTimeoutMs, settleMs, settleMaxMs } = this.#options;
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(directoryTimeoutMs)]);
     try {
       const entries = fetching.map(({ digest }) => ({ digest, holding: 'fetching' as const }));
       const found = await this.#deps.directory.announce(entries, timeout);
@@ -299,11 +279,43 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       signal.throwIfAborted();
       if (!isAbort(error) && !timeout.aborted) this.#logger.debug({ error }, 'the directory gave no answer');
     }
-    for (const { digest } of fetching) {
-      this.#downloads.get(digest)?.mark('providers');
-      this.#scheduler.releaseOrigin(digest, this.#deps.network.peers().length > 0 ? this.#options.settleMs : 0);
+    for (const download of fetching) download.mark('providers');
+    if (this.#deps.network.peers().length > 0) {
+      await delay(this.#deps.clock, settleMs, signal);
+      const until = this.#deps.clock.nowMs() + settleMaxMs;
+      const isQuiet = () => fetching.every(({ digest }) => this.#talk.isHeardOut(digest));
+      while (!isQuiet() && this.#deps.clock.nowMs() < until) await delay(this.#deps.clock, hearOutStepMs, signal);
     }
+    for (const { digest } of fetching) this.#scheduler.releaseOrigin(digest, 0);
     this.#decideSoon();
+  }
+
+  async #open(download: BlobDownload): Promise<boolean> {
+    try {
+      if (await download.open()) return true;
+      this.#end(download);
+    } catch (error) {
+      await failDownload(this.#completion, download, error);
+    }
+    return false;
+  }
+
+  #add(download: BlobDownload): void {
+    const { digest } = download;
+    const { directoryTimeoutMs, settleMs, settleMaxMs } = this.#options;
+    const isLone = this.#deps.network.peers().length === 0;
+    this.#scheduler.addDownload({
+      digest,
+      sizeBytes: download.sizeBytes,
+      originDelayMs: isLone ? 0 : directoryTimeoutMs + settleMs + settleMaxMs,
+      canAskOrigin: this.#deps.origin.allows(download.repositories[0]?.namespace ?? ''),
+      held: download.heldPieces.keys(),
+    });
+    download.onReader = (reader, piece) => {
+      this.#scheduler.readerAt(digest, reader, piece);
+      this.#decideSoon();
+    };
+    if (download.heldPieces.size === download.plan.pieceCount) finishDownload(this.#completion, download);
   }
 
   #decideSoon(): void {
@@ -319,7 +331,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   #stored(download: BlobDownload, index: number, request: RequestState): void {
     if (!this.#scheduler.pieceStored(download.digest, index, request.id)) return;
     this.#patience.renew(download.digest);
-    this.#talk.tell(download.digest, { kind: 'have', digest: download.digest, pieces: [index] });
+    this.#talk.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);
     this.#decideSoon();
@@ -363,8 +375,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       if (this.#tasks.signal.aborted) return;
       this.#ticks += 1;
       if (this.#downloads.size > 0) {
+        if (this.#ticks % haveEveryTicks === 0) this.#talk.tellUnhurried();
         if (this.#ticks % claimEveryTicks === 0) {
-          for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest);
+          const nowMs = this.#deps.clock.nowMs();
+          for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest, nowMs - claimEveryTicks * tickMs);
         }
         for (const { download, error } of this.#patience.expired(this.#downloads.values())) {
           this.#tasks.run(() => failDownload(this.#completion, download, error));

@@ -38,6 +38,7 @@ const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
   downloadBytesPerSecond: 0,
   directoryTimeoutMs: 1000,
   settleMs: 20,
+  settleMaxMs: 200,
   patienceMs: 1500,
   resumeForMs: 0,
   banMs: 3_600_000,

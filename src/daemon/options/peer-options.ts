@@ -8,7 +8,7 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 
 /** Without a fleet secret anyone who reaches a peer port would be a member: it binds loopback, whatever was asked for. */
-export function peerListenAddress(asked: ListenAddress, hasSecret: boolean): ListenAddress {
+function peerListenAddress(asked: ListenAddress, hasSecret: boolean): ListenAddress {
   return hasSecret || isLoopback(asked.host) ? asked : { host: '127.0.0.1', port: asked.port };
 }
 

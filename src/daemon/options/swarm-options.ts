@@ -16,10 +16,10 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
       maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
       readerWindowPieces: 2,
       originWindowExtents: 8,
-      takeoverMs: 400,
-      originStallMs: 2_000,
+      takeoverMs: 1_000,
+      originStallMs: 3_000,
       peerStallMs: 2_000,
-      hedgeFactor: 3,
+      hedgeFactor: 4,
     },
     bulkPort,
     zone: config.fleet.zone ?? '',
@@ -28,10 +28,11 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
     uploadRetryAfterMs: 50,
     uploadBytesPerSecond: swarm.uploadBytesPerSecond,
     downloadBytesPerSecond: swarm.downloadBytesPerSecond,
-    // One round trip, in a loaded data centre; what comes later is pushed.
-    directoryTimeoutMs: 250,
-    // One more round trip: members say what they hold and claim.
-    settleMs: 50,
+    // A bound for overloaded nodes: trackers usually answer within milliseconds, and what comes later is pushed.
+    directoryTimeoutMs: 2_000,
+    // Longer than the starts of one pull on many nodes lie apart, short against a client's patience.
+    settleMs: 40,
+    settleMaxMs: 1_000,
     patienceMs: swarm.patience,
     resumeForMs: swarm.resumeFor,
     // Long enough to make lying useless, short enough that a mended node is welcome again by itself.

@@ -47,7 +47,7 @@ export function pickHedges(
 }
 
 // Below this a second request costs more than it can save.
-const minLateMs = 400;
+const minLateMs = 1_000;
 
 function otherHolder(
   download: DownloadState,

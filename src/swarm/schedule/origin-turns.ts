@@ -61,8 +61,9 @@ export function originTurns(
 }
 
 const extentBytes = 1024 * 1024;
-// Alone, nothing is gained by short turns, and each request costs the origin's round trip: 16 MiB is 130 ms at 1 Gbit/s.
-const longRunBytes = 16 * 1024 * 1024;
+// Alone, nothing is gained by short turns, and each request costs the origin's round trip. Not longer, since others may start
+// the same pull a moment later and should find most of it free.
+const longRunBytes = 4 * 1024 * 1024;
 
 /** When this node should start the extent; infinity while its own request runs or a better claim moves. */
 function turnAtMs(
