@@ -9,7 +9,7 @@ export interface CommandEntry {
 }
 
 /** The face of each file under `commands/`. An action that ends well sets nothing; one that does not throws. */
-export interface CommandModule {
+interface CommandModule {
   createCommand(io: CommandIo): CommandUnknownOpts;
 }
 
@@ -22,7 +22,7 @@ export interface CommandIo {
   interrupted(): AbortSignal;
 }
 
-export interface Output {
+interface Output {
   write(text: string): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;

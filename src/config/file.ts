@@ -1,7 +1,7 @@
 import { isMap, isPair, isScalar, LineCounter, parseDocument } from 'yaml';
 
 /** A place in the configuration file, counted from one. */
-export interface FilePosition {
+interface FilePosition {
   readonly line: number;
   readonly column: number;
 }

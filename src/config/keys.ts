@@ -27,7 +27,7 @@ export function findConfigKey(path: string): ConfigKey | undefined {
 }
 
 /** Returns the name of the environment variable of a path. */
-export function variableOf(segments: readonly string[]): string {
+function variableOf(segments: readonly string[]): string {
   return `SHOAL_${segments.map((segment) => segment.replace(/([a-z0-9])([A-Z])/g, '$1_$2').toUpperCase()).join('_')}`;
 }
 

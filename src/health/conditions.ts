@@ -2,7 +2,7 @@ import type { Clock } from '../lib/clock.ts';
 import { Emitter } from '../lib/emitter.ts';
 import type { Health, HealthCondition } from './health.ts';
 
-export interface HealthChange {
+interface HealthChange {
   readonly kind: 'raised' | 'cleared';
   readonly condition: HealthCondition;
 }

@@ -11,7 +11,7 @@ export interface LoggerOptions {
 }
 
 /** Where finished lines go; a stream of the process, or an array in tests. */
-export interface LogDestination {
+interface LogDestination {
   write(line: string): unknown;
 }
 

@@ -12,7 +12,7 @@ export interface PrometheusMetrics extends Metrics {
   onCollect(listener: () => void): void;
 }
 
-export interface MetricInfo {
+interface MetricInfo {
   readonly name: string;
   readonly kind: 'counter' | 'gauge' | 'histogram';
   readonly help: string;

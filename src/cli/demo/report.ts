@@ -4,7 +4,7 @@ import { formatTable } from '../output/table.ts';
 import { bytesText, percentText, rateText, shortDigest, spanText } from '../output/units.ts';
 
 /** What came to one node. */
-export interface NodeReport {
+interface NodeReport {
   readonly name: string;
   readonly peer: string;
   readonly durationMs: number;

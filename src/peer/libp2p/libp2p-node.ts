@@ -27,7 +27,7 @@ export interface NodeOptions<Services extends ServiceMap> {
 }
 
 /** Factories of services that may use each other and the base services. */
-export type MoreServices<Services extends ServiceMap> = {
+type MoreServices<Services extends ServiceMap> = {
   [Name in keyof Services]: (components: BaseComponents & Services) => Services[Name];
 };
 
