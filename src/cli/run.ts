@@ -61,9 +61,13 @@ function processIo(): CommandIo {
       if (controller !== undefined) return controller.signal;
       const started = new AbortController();
       controller = started;
-      const stop = () => started.abort(new DOMException('interrupted', 'AbortError'));
-      process.once('SIGINT', stop);
-      process.once('SIGTERM', stop);
+      const stop = () => {
+        // The second time nobody wants to wait; leaving by `exit` still runs what must not be left out.
+        if (started.signal.aborted) process.exit(exitCodes.interrupted);
+        started.abort(new DOMException('interrupted', 'AbortError'));
+      };
+      // A closed terminal asks for the same as Ctrl-C.
+      for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, stop);
       return started.signal;
     },
   };

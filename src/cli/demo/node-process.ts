@@ -52,8 +52,14 @@ export async function startDemoNode(options: DemoNodeOptions, signal: AbortSigna
       detached: true,
     },
   );
+  // Whatever ends this process, no daemon of the demo outlives it.
+  const leave = () => child.kill('SIGKILL');
+  process.once('exit', leave);
   child.stderr.pipe(createWriteStream(logPath));
-  const exited = once(child, 'exit').then(() => undefined);
+  const exited = once(child, 'exit').then(() => {
+    process.off('exit', leave);
+    return undefined;
+  });
   try {
     const ready = await readReady(child, exited, name, logPath, signal);
     return {
