@@ -38,6 +38,9 @@ export function createCommand(io: CommandIo) {
 // one costs no throughput and saves a third of the idle memory.
 const smallNursery = '--semi-space-growth-factor=1';
 
+// Beside the drain: taking back announcements, closing connections and the index take a second; ten mean that something hangs.
+const closeTimeoutMs = 10_000;
+
 async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Promise<void> {
   const { config } = loaded;
   setFlagsFromString(smallNursery);
@@ -70,6 +73,11 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
     io.stdout.write(`shoal ${readVersion()} is ready after ${spanText(startMs)}\n\n${welcomeText(config, daemon)}\n`);
   }
   await signals.first;
+  const late = setTimeout(() => {
+    logger.error({}, 'the stop takes too long, leaving');
+    process.exit(exitCodes.bug);
+  }, config.shutdown.drainTimeout + closeTimeoutMs);
   await daemon.stop();
+  clearTimeout(late);
   logger.info({}, 'stopped');
 }
