@@ -1,4 +1,5 @@
 /** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
+import { readThreadCpu } from '../../test/support/child.ts';
 import type { PullOutcome } from './docker-pull.ts';
 import type { Fault } from './faults.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
@@ -27,6 +28,8 @@ export interface RaceResult {
   readonly originSentBytes: number;
   readonly cpuSeconds: number;
   readonly peakRssBytes: number;
+  /** CPU seconds of the measured processes by thread name. */
+  readonly threadCpuSeconds: ReadonlyMap<string, number>;
 }
 
 /** Between nodes of a staggered start. */
@@ -77,12 +80,16 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
 
   const linkBefore = (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
   const usageBefore = await Promise.all(fleet.measured.map((child) => child.readUsage()));
+  const threadsBefore = await readThreads(fleet);
   const pulls = startPulls(runners, options.start);
   const stopWatching = watchForTrigger(fleet, runners, fault, wantedBytes * runners.length);
   const outcomes = await Promise.all(counted.map((node) => pulls.get(node) as Promise<PullOutcome>));
   await stopWatching();
   await new Promise((resolve) => setTimeout(resolve, settleMs));
 
+  const threadCpuSeconds = new Map<string, number>();
+  for (const [name, seconds] of await readThreads(fleet))
+    threadCpuSeconds.set(name, seconds - (threadsBefore.get(name) ?? 0));
   let cpuSeconds = 0;
   let peakRssBytes = 0;
   for (const [index, child] of fleet.measured.entries()) {
@@ -99,7 +106,16 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
     const isFinished = outcome.errors.length === 0 && outcome.bytes >= wantedBytes;
     nodes.push({ label: node.host.label, outcome, wrongBytes, isFinished });
   }
-  return { nodes, originSentBytes, cpuSeconds, peakRssBytes };
+  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, threadCpuSeconds };
+}
+
+async function readThreads(fleet: Fleet): Promise<Map<string, number>> {
+  const sums = new Map<string, number>();
+  for (const child of fleet.measured) {
+    if (child.hasExited()) continue;
+    for (const [name, seconds] of await readThreadCpu(child.pid)) sums.set(name, (sums.get(name) ?? 0) + seconds);
+  }
+  return sums;
 }
 
 function startPulls(runners: readonly FleetNode[], start: StartPattern): Map<FleetNode, Promise<PullOutcome>> {

@@ -81,6 +81,7 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
     ['origin egress / bytes', String(figures.originEgressRatio)],
     ['first byte of a blob, worst', `${figures.ttfbSecondsMax} s`],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
+    ['  of it by thread', formatThreads(result)],
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],
     ['peak memory of a process', value(figures.rssMiBMax, 'MiB')],
     ['blobs resumed by clients', String(resumes)],
@@ -94,6 +95,17 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
   }
   lines.push(`  ${figures.machine}, commit ${figures.commit}`);
   return lines.join('\n');
+}
+
+/** CPU seconds per GiB by thread name, the greediest first; what is below a hundredth is left out. */
+function formatThreads(result: RaceResult): string {
+  const received = result.nodes.reduce((sum, node) => sum + node.outcome.bytes, 0) / gibibyte;
+  return [...result.threadCpuSeconds]
+    .map(([name, seconds]) => ({ name, perGiB: seconds / received }))
+    .filter(({ perGiB }) => perGiB >= 0.01)
+    .toSorted((left, right) => right.perGiB - left.perGiB)
+    .map(({ name, perGiB }) => `${name} ${perGiB.toFixed(2)}`)
+    .join(', ');
 }
 
 /** Measures what SHA-256 costs on this machine now: 256 MiB through node:crypto. */
