@@ -108,7 +108,10 @@ export async function startRegistry(deps: RegistryDeps, options: RegistryOptions
     const exchange = new Exchange(request, response, requestId, gone.signal);
     if (isStopping) response.shouldKeepAlive = false;
     await answerRequest(answerDeps, options, exchange, target);
+    // What is left is in memory; a client that does not take it must not keep it there.
+    const cancel = clock.schedule(options.stallTimeoutMs, () => socket.destroy());
     await ended.promise;
+    cancel();
     socket.off('close', end);
     if (isStopping) socket.destroySoon();
 

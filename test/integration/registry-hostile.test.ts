@@ -1,8 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { digestOf } from '../../src/oci/digest.ts';
+import { mediaTypes } from '../../src/oci/media-type.ts';
 import { randomBytes } from '../support/image-builder.ts';
 import { createMemoryFleet, eventually, type MemoryFleet } from '../support/image-fleet.ts';
 import { type RawConnection, type RegistryKit, startRegistryKit } from '../support/registry-kit.ts';
 
+const repository = { namespace: 'docker.io', name: 'g/r' };
 const head = 'GET /v2/ HTTP/1.1\r\nHost: x\r\n';
 
 describe('hostile clients', () => {
@@ -145,6 +148,24 @@ describe('hostile clients', () => {
     held[0]?.socket.write(`${head}\r\n`);
     await eventually(() => (held[0]?.received().match(/200 OK/g)?.length ?? 0) === 2);
     for (const connection of held) connection.socket.destroy();
+  });
+
+  it('closes a connection that does not take a large manifest', async () => {
+    await start({ stallTimeoutMs: 200 });
+    const bytes = Buffer.from(
+      JSON.stringify({
+        schemaVersion: 2,
+        config: { mediaType: mediaTypes.ociEmpty, size: 2, digest: digestOf(Buffer.from('{}')) },
+        layers: [],
+        annotations: { filling: 'x'.repeat(4_000_000) },
+      }),
+    );
+    const digest = fleet.origin.putManifest(repository, { mediaType: mediaTypes.ociManifest, bytes });
+    using connection = await kit.dial();
+    connection.socket.pause();
+    connection.socket.write(`GET /v2/g/r/manifests/${digest} HTTP/1.1\r\nHost: x\r\n\r\n`.repeat(5));
+    await eventually(() => kit.statuses().includes('cut'));
+    expect(kit.statuses().filter((status) => status === 'cut')).toHaveLength(1);
   });
 
   it('keeps header values of clients out of its answers', async () => {
