@@ -80,4 +80,6 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   await daemon.stop();
   clearTimeout(late);
   logger.info({}, 'stopped');
+  // Everything is closed, but libp2p leaves two timers behind that would keep the process for two more seconds.
+  process.exit(exitCodes.done);
 }
