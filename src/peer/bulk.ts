@@ -23,8 +23,8 @@ export interface PieceRequest {
   readonly first: number;
   readonly count: number;
   onPiece(piece: SignedPiece, bytes: Uint8Array): Promise<void>;
-  /** Told of every arrival of bytes, for rates, stalls and hedges. */
-  onProgress?(receivedBytes: number): void;
+  /** Told of every arrival of bytes and how many came with it, for rates, stalls and hedges. */
+  onProgress?(arrivedBytes: number): void;
 }
 
 export interface BulkAddress {

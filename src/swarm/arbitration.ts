@@ -8,6 +8,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Origin } from '../origin/origin.ts';
 import type { BlobDownload } from './blob-download.ts';
 import { SwarmError } from './errors.ts';
+import { dropBody } from './origin-requests.ts';
 import { hex } from './peer-requests.ts';
 
 /**
@@ -51,7 +52,8 @@ export async function arbitrate(
   const mismatches = download.countMismatch(foreign);
   deps.logger.warn({ digest: download.digest, actual, mismatches, foreignPieces: foreign.length }, 'digest is wrong');
   if (foreign.length === 0) {
-    if (download.countOwnMismatch() >= maxOwnReadings) {
+    // Nothing to read again in an empty blob.
+    if (pieces.length === 0 || download.countOwnMismatch() >= maxOwnReadings) {
       throw new SwarmError('SWARM_DIGEST_MISMATCH', 'the origin gives bytes with another digest', {
         details: { digest: download.digest, actual },
       });
@@ -120,7 +122,10 @@ async function isTrue(
       { ...range, sizeBytes: download.sizeBytes },
       { signal },
     );
-    if (body.isWhole && range.start > 0) return true;
+    if (body.isWhole && range.start > 0) {
+      await dropBody(body);
+      return true;
+    }
     let filled = 0;
     for await (const chunk of body.chunks) {
       const part = chunk.subarray(0, bytes.length - filled);

@@ -2,6 +2,7 @@ import { pieceAt, pieceRange } from '../content/piece-plan.ts';
 import { isCode } from '../lib/errors.ts';
 import type { BlobHandle } from '../store/blob-store.ts';
 import type { BlobDownload } from './blob-download.ts';
+import { SwarmError } from './errors.ts';
 import type { DownloadReader } from './swarm.ts';
 
 /**
@@ -27,7 +28,7 @@ export class BlobDownloadReader implements DownloadReader {
   }
 
   async read(target: Uint8Array, position: number, signal: AbortSignal): Promise<number> {
-    if (position >= this.#end) return 0;
+    if (position >= this.#end || target.length === 0) return 0;
     const download = this.#download;
     for (;;) {
       signal.throwIfAborted();
@@ -82,7 +83,11 @@ export class BlobDownloadReader implements DownloadReader {
       }
     }
     this.#handle ??= download.openComplete();
-    return (await this.#handle).read(target, position);
+    const count = await (await this.#handle).read(target, position);
+    if (count > 0) return count;
+    throw new SwarmError('SWARM_UNOBTAINABLE', 'the stored blob ends before its size', {
+      details: { digest: download.digest },
+    });
   }
 
   #change(signal: AbortSignal): Promise<void> {

@@ -100,11 +100,14 @@ export class BlobDownload implements Download {
     return this.#ingest?.pieces ?? noPieces;
   }
 
-  addRepository(repository: Repository): void {
+  /** Returns whether the repository is one more to ask. */
+  addRepository(repository: Repository): boolean {
     const isKnown = this.repositories.some(
       (known) => known.namespace === repository.namespace && known.name === repository.name,
     );
-    if (!isKnown && this.repositories.length < maxRepositories) this.repositories.push(repository);
+    if (isKnown || this.repositories.length >= maxRepositories) return false;
+    this.repositories.push(repository);
+    return true;
   }
 
   mark(phase: string): void {
@@ -120,6 +123,11 @@ export class BlobDownload implements Download {
       return false;
     }
     const ingest = await this.#deps.blobs.openIngest(this.digest, this.sizeBytes);
+    // Failed meanwhile, as at a stop of the node.
+    if (this.hasEnded) {
+      await ingest.close();
+      return false;
+    }
     this.#ingest = ingest;
     for (const piece of ingest.pieces.keys()) this.#bytes.local += this.pieceBytes(piece);
     this.#openVerifier(ingest);

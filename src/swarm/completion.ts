@@ -58,7 +58,7 @@ async function settleDispute(
     deps.scheduler.relyOnSelf(download.digest);
   }
   // Members stop asking for what this node does not stand for any more, and say what they hold themselves.
-  deps.talk.tell(download.digest, deps.talk.stateOf(download, !verdict.relyOnSelf));
+  deps.talk.restate(download, !verdict.relyOnSelf);
   deps.decideSoon();
 }
 
@@ -75,6 +75,8 @@ export async function failDownload(deps: CompletionDeps, download: BlobDownload,
       new SwarmError('SWARM_UNOBTAINABLE', `cannot store the blob: ${cause.message}`, { cause, details }),
     );
   }
+  // Its pieces are not served while nobody fetches; others must not wait for them or for its turns.
+  deps.talk.tell(download.digest, { kind: 'leave', digest: download.digest });
   deps.onEnd(download);
   if (!deps.tasks.signal.aborted) await deps.directory.withdraw([download.digest], deps.tasks.signal).catch(() => {});
 }

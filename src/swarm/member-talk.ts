@@ -97,6 +97,13 @@ export class MemberTalk {
     }
   }
 
+  /** Says anew what this node holds, to members that fetch and to those that hold all; may ask them for the same. */
+  restate(download: BlobDownload, wantsReply: boolean): void {
+    const state = this.stateOf(download, wantsReply);
+    for (const peer of this.#deps.scheduler.downloads.get(download.digest)?.members.keys() ?? [])
+      this.#links.send(peer, state);
+  }
+
   /** Tells that a turn at the origin begins. */
   tellClaim(request: RequestState): void {
     const state = this.#deps.scheduler.downloads.get(request.digest);

@@ -5,7 +5,7 @@ import { isCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
 import { isRetryableOriginError, OriginError } from '../origin/errors.ts';
-import type { Origin } from '../origin/origin.ts';
+import type { Origin, OriginBody } from '../origin/origin.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { RequestOutcome } from './schedule/request-ends.ts';
 import type { RequestState } from './schedule/state.ts';
@@ -18,8 +18,8 @@ export interface OriginRequestsDeps {
   readonly logger: Logger;
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
   readonly onStored: (download: BlobDownload, index: number, request: RequestState) => void;
-  /** The origin ignores Range: all of the blob comes. Returns false if another member streams it. */
-  readonly onWhole: (download: BlobDownload) => boolean;
+  /** The origin ignores Range: all of the blob would come. From now on one member streams it. */
+  readonly onWhole: (download: BlobDownload) => void;
 }
 
 export async function runOriginRequest(
@@ -38,13 +38,12 @@ export async function runOriginRequest(
       { ...range, sizeBytes: download.sizeBytes },
       { signal },
     );
-    let position = range.start;
     if (body.isWhole) {
-      position = 0;
-      const isWholeRequest = range.start === 0 && range.end === download.sizeBytes;
-      if (!isWholeRequest && !deps.onWhole(download)) return { kind: 'cancelled' };
+      await dropBody(body);
+      deps.onWhole(download);
+      return { kind: 'cancelled' };
     }
-    const receivedBytes = await takePieces(deps, download, request, body.chunks, position, signal);
+    const receivedBytes = await takePieces(deps, download, request, body.chunks, range.start, signal);
     return { kind: 'done', bytes: receivedBytes };
   } catch (error) {
     if (signal.aborted) return { kind: 'cancelled' };
@@ -53,14 +52,18 @@ export async function runOriginRequest(
     deps.logger.debug({ digest: download.digest, error }, 'request to the origin failed');
     const isFinal = !isRetryableOriginError(error.code);
     download.missing = `origin ${repository.namespace}: ${error.message}`;
-    // The same bytes may be readable under another name.
-    if (isFinal && download.repositories.length > 1) {
+    // The same bytes may be readable under another name; another request may have found out first.
+    if (isFinal && download.repositories.length > 1 && download.repositories[0] === repository)
       download.repositories.shift();
-      return { kind: 'originFailed', isFinal: false, retryAfterMs: 0 };
-    }
+    if (isFinal && download.repositories[0] !== repository) return runOriginRequest(deps, download, request, signal);
     const retryAfterMs = error.details['retryAfterMs'];
     return { kind: 'originFailed', isFinal, retryAfterMs: typeof retryAfterMs === 'number' ? retryAfterMs : undefined };
   }
+}
+
+/** Gives up a body of which nothing was read: its connection and slot are free again. */
+export async function dropBody(body: OriginBody): Promise<void> {
+  await body.chunks[Symbol.asyncIterator]().return?.();
 }
 
 async function takePieces(

@@ -37,14 +37,19 @@ export class Patience {
       }
       const sinceMs = this.#blockedSinceMs.get(download.digest) ?? nowMs;
       this.#blockedSinceMs.set(download.digest, sinceMs);
-      const isHopeful =
-        download.heldPieces.size > 0 || (this.#scheduler.downloads.get(download.digest)?.members.size ?? 0) > 0;
-      if (nowMs - sinceMs < (isHopeful ? this.#patienceMs : 0)) continue;
+      if (nowMs - sinceMs < (this.#isHopeful(download) ? this.#patienceMs : 0)) continue;
       const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
       download.missing = missing;
       const details = { digest: download.digest, missingPieces: blockage.missingPieces };
       expired.push({ download, error: new SwarmError('SWARM_UNOBTAINABLE', missing, { details }) });
     }
     return expired;
+  }
+
+  #isHopeful(download: BlobDownload): boolean {
+    if (download.heldPieces.size > 0) return true;
+    const members = this.#scheduler.downloads.get(download.digest)?.members.values() ?? [];
+    // Members with nothing in hand and no origin to ask wait as vainly as this node.
+    return [...members].some((member) => member.canAskOrigin || member.have.count > 0);
   }
 }

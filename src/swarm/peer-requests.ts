@@ -26,6 +26,9 @@ export interface PeerRequestsDeps {
   readonly onLiar: (peer: PeerId, reason: 'wrong bytes' | 'false signature', evidence: string) => void;
 }
 
+// A TLS record is 16 KiB; the scheduler need not hear of each.
+const progressStepBytes = 128 * 1024;
+
 export async function runPeerRequest(
   deps: PeerRequestsDeps,
   download: BlobDownload,
@@ -35,6 +38,7 @@ export async function runPeerRequest(
   const address = deps.findAddress(request.peer);
   if (address === undefined) return { kind: 'failed' };
   let bytes = 0;
+  let receivedBytes = 0;
   let isLiar = false;
   try {
     await deps.bulk.fetchPieces(
@@ -44,7 +48,10 @@ export async function runPeerRequest(
         blob: { digest: download.digest, sizeBytes: download.sizeBytes },
         first: request.first,
         count: request.count,
-        onProgress: (receivedBytes) => deps.onProgress(request.id, receivedBytes),
+        onProgress: (count) => {
+          receivedBytes += count;
+          deps.onProgress(request.id, receivedBytes);
+        },
         onPiece: async (piece, pieceBytes) => {
           bytes += pieceBytes.length;
           if (!deps.bucket.isUnlimited) await deps.bucket.take(pieceBytes.length, signal);

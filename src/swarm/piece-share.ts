@@ -3,12 +3,12 @@ import { computeSignedPieces } from '../content/compute-signed-pieces.ts';
 import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { pieceRange, planPieces, runRange } from '../content/piece-plan.ts';
-import type { BlobKey, NodeIdentity, SignedPiece } from '../content/signed-piece.ts';
+import { type BlobKey, type NodeIdentity, type SignedPiece, signPiece } from '../content/signed-piece.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { SingleFlight } from '../lib/single-flight.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
-import type { Digest } from '../oci/digest.ts';
+import { createDigestHash, type Digest, digestAlgorithm } from '../oci/digest.ts';
 import type { PieceRun, PieceSource } from '../peer/bulk.ts';
 import { PeerError } from '../peer/errors.ts';
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts';
@@ -30,8 +30,8 @@ export interface PieceShareDeps {
   readonly bans: BanList;
   readonly bucket: TokenBucket;
   readonly findDownload: (digest: Digest) => BlobDownload | undefined;
-  /** Told when a complete blob does not match its own piece hashes. */
-  readonly onRot: (digest: Digest, piece: number) => void;
+  /** Told when a complete blob does not match its digest or its own piece hashes. */
+  readonly onRot: (digest: Digest, what: string) => void;
   readonly onSent: (peer: PeerId, bytes: number) => void;
 }
 
@@ -92,6 +92,7 @@ export class PieceShare implements PieceSource {
         if (isReleased) return;
         isReleased = true;
         this.#queue.release(ticket);
+        this.#showWaiting();
         this.#deps.metrics.sentBytes.add(sentBytes);
         this.#deps.onSent(peer, sentBytes);
         opened
@@ -195,45 +196,69 @@ export class PieceShare implements PieceSource {
       Buffer.compare(pieceHash(buffer.subarray(0, length)), piece.hash) === 0
     )
       return;
-    this.#deps.onRot(blob.digest, index);
-    throw new PeerError('PEER_ABSENT', 'the piece does not match its hash any more', {
-      details: { digest: blob.digest, piece: index },
-    });
+    throw this.#rotten(blob.digest, `piece ${index} does not match its hash`);
+  }
+
+  #rotten(digest: Digest, what: string): PeerError {
+    this.#deps.onRot(digest, what);
+    return new PeerError('PEER_ABSENT', what, { details: { digest } });
   }
 
   async #signedPieces(blob: BlobKey, signal: AbortSignal): Promise<readonly SignedPiece[]> {
     const cached = this.#signed.get(blob.digest);
     if (cached !== undefined) return cached;
     return this.#computing.run(blob.digest, signal, async (abort) => {
-      const { blobs, identity, bans } = this.#deps;
-      let pieces = await blobs.findSignedPieces(blob.digest);
-      const isUsable =
-        pieces?.length === planPieces(blob.sizeBytes).pieceCount && pieces.every((piece) => !bans.has(piece.signer));
-      if (pieces === undefined || !isUsable) {
-        // Stored whole, or signed by a node that lied elsewhere: this node verified the digest, so it signs.
-        const handle = await blobs.openBlob(blob.digest);
-        try {
-          pieces = await computeSignedPieces(
-            identity,
-            blob,
-            (target, position) => handle.read(target, position),
-            abort,
-          );
-        } finally {
-          await handle.close();
-        }
-        await blobs.writeSignedPieces(blob.digest, pieces);
+      const { blobs, identity } = this.#deps;
+      const kept = await blobs.findSignedPieces(blob.digest);
+      let pieces: readonly SignedPiece[];
+      if (kept?.length !== planPieces(blob.sizeBytes).pieceCount) {
+        // Stored whole, or the index was rebuilt.
+        pieces = await this.#computePieces(blob, abort);
+      } else if (kept.every(({ signer }) => signer === identity.peerId)) {
+        pieces = kept;
+      } else {
+        // This node verified the digest over these very hashes, so it stands for them: who refuses the word of one signer,
+        // for a lie about another blob, can still have the bytes from here.
+        pieces = kept.map((piece) =>
+          piece.signer === identity.peerId ? piece : signPiece(identity, blob, piece.index, piece.hash),
+        );
       }
+      if (pieces !== kept) await blobs.writeSignedPieces(blob.digest, pieces);
       this.#signed.set(blob.digest, pieces);
       return pieces;
     });
+  }
+
+  /** Reads all of the blob, the digest once more with it: what is signed here must not be what rotted on disk meanwhile. */
+  async #computePieces(blob: BlobKey, signal: AbortSignal): Promise<readonly SignedPiece[]> {
+    const { blobs, identity } = this.#deps;
+    const algorithm = digestAlgorithm(blob.digest);
+    const hash = createDigestHash(algorithm);
+    const handle = await blobs.openBlob(blob.digest);
+    let pieces: readonly SignedPiece[];
+    try {
+      // Read in order, each byte once.
+      const read = async (target: Uint8Array, position: number) => {
+        const count = await handle.read(target, position);
+        hash.update(target.subarray(0, count));
+        return count;
+      };
+      pieces = await computeSignedPieces(identity, blob, read, signal);
+    } finally {
+      await handle.close();
+    }
+    if (`${algorithm}:${hash.digest('hex')}` !== blob.digest)
+      throw this.#rotten(blob.digest, 'the bytes have another digest');
+    return pieces;
   }
 
   #slot(peer: PeerId, digest: Digest, first: number, blob: BlobKey, signal: AbortSignal): Promise<UploadTicket> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
       const onAbort = () => {
-        if (this.#queue.leave(ticket)) reject(signal.reason);
+        if (!this.#queue.leave(ticket)) return;
+        this.#showWaiting();
+        reject(signal.reason);
       };
       const ticket: UploadTicket = {
         peer,
@@ -249,8 +274,12 @@ export class PieceShare implements PieceSource {
         signal.removeEventListener('abort', onAbort);
         reject(this.#refuse('busy', 'PEER_BUSY', peer, digest));
       }
-      this.#deps.metrics.uploadsWaiting.set(this.#queue.waiting);
+      this.#showWaiting();
     });
+  }
+
+  #showWaiting(): void {
+    this.#deps.metrics.uploadsWaiting.set(this.#queue.waiting);
   }
 
   #refuse(

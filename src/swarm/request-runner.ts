@@ -1,4 +1,5 @@
-import { extentOf } from '../content/piece-plan.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../lib/logger.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobDownload } from './blob-download.ts';
@@ -7,9 +8,9 @@ import { SwarmError } from './errors.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { type OriginRequestsDeps, runOriginRequest } from './origin-requests.ts';
 import { type PeerRequestsDeps, runPeerRequest } from './peer-requests.ts';
-import type { RequestOutcome } from './schedule/request-ends.ts';
+import type { Doubt, RequestOutcome } from './schedule/request-ends.ts';
 import type { Action, Scheduler } from './schedule/scheduler.ts';
-import type { RequestState } from './schedule/state.ts';
+import { extentsOf, type RequestState } from './schedule/state.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 
 /** Carries out the scheduler's actions: one task per request, cancelled for real, its end told to the scheduler exactly once. */
@@ -23,11 +24,15 @@ export interface RequestRunnerDeps {
   readonly completion: CompletionDeps;
   readonly findDownload: (digest: Digest) => BlobDownload | undefined;
   readonly decideSoon: () => void;
+  readonly clock: Clock;
+  readonly logger: Logger;
 }
 
 export class RequestRunner {
   readonly #deps: RequestRunnerDeps;
   readonly #running = new Map<number, AbortController>();
+  /** Cancel the greetings of doubted peers that are still to come; as many as peers in their pause. */
+  readonly #greetings = new Set<() => void>();
 
   constructor(deps: RequestRunnerDeps) {
     this.#deps = deps;
@@ -58,6 +63,7 @@ export class RequestRunner {
   }
 
   stop(): void {
+    for (const cancel of this.#greetings) cancel();
     for (const controller of this.#running.values())
       controller.abort(new SwarmError('SWARM_STOPPED', 'the node is stopping'));
   }
@@ -79,19 +85,48 @@ export class RequestRunner {
         this.#running.delete(request.id);
         const target = request.peer === undefined ? 'origin' : 'peer';
         metrics.requests.add(1, { target, outcome: outcome.kind });
+        const { id, first, count, receivedBytes } = request;
+        this.#deps.logger.trace(
+          {
+            id,
+            peer: request.peer,
+            digest: download.digest,
+            first,
+            count,
+            receivedBytes,
+            outcome: outcome.kind,
+            durationMs: this.#deps.clock.nowMs() - request.startedMs,
+          },
+          'request ended',
+        );
         if (request.peer === undefined) this.#originEnded(download, request, outcome);
         const doubted = scheduler.requestEnded(request.id, outcome);
-        if (doubted !== undefined) this.#deps.talk.greet(download.digest, doubted);
+        if (doubted !== undefined) this.#greetLater(download.digest, doubted);
         this.#deps.decideSoon();
       }
     });
   }
 
+  /** Until then the peer counts as holding nothing, so that the origin and others have their chance. */
+  #greetLater(digest: Digest, { peer, pauseMs }: Doubt): void {
+    const cancel = this.#deps.clock.schedule(pauseMs, () => {
+      this.#greetings.delete(cancel);
+      this.#deps.talk.greet(digest, peer);
+    });
+    this.#greetings.add(cancel);
+  }
+
   /** Lets the others know that the turn is free again. */
   #originEnded(download: BlobDownload, request: RequestState, outcome: RequestOutcome): void {
-    if (outcome.kind === 'done') return;
-    const isFinal = outcome.kind === 'originFailed' && outcome.isFinal;
-    const extent = isFinal ? undefined : extentOf(download.plan, request.first);
-    this.#deps.talk.tell(download.digest, { kind: 'release', digest: download.digest, extent });
+    const state = this.#deps.scheduler.downloads.get(download.digest);
+    if (outcome.kind === 'done' || state === undefined) return;
+    const { digest } = download;
+    if (outcome.kind === 'originFailed' && outcome.isFinal) {
+      this.#deps.talk.tell(digest, { kind: 'release', digest, extent: undefined });
+      return;
+    }
+    // A part given up for the whole: everybody was told so, and this node is still in for its turn.
+    if (state.isOriginWhole && request.count < download.plan.pieceCount) return;
+    for (const extent of extentsOf(state, request)) this.#deps.talk.tell(digest, { kind: 'release', digest, extent });
   }
 }

@@ -9,6 +9,7 @@ import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { Repository } from '../oci/repository.ts';
 import type { Origin } from '../origin/origin.ts';
 import type { BulkClient, PieceSource } from '../peer/bulk.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
@@ -18,6 +19,7 @@ import { type Ban, BanList } from './bans.ts';
 import { BlobDownload } from './blob-download.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
 import { SwarmError } from './errors.ts';
+import { Healing } from './healing.ts';
 import { Ledger } from './ledger.ts';
 import { listPeers } from './list-peers.ts';
 import { MemberLinks } from './member-links.ts';
@@ -29,6 +31,7 @@ import { Patience } from './patience.ts';
 import type { PeerRequestsDeps } from './peer-requests.ts';
 import { PieceShare } from './piece-share.ts';
 import { RequestRunner } from './request-runner.ts';
+import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import type { RequestState } from './schedule/state.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
@@ -51,6 +54,8 @@ export interface SwarmDeps {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly health: Health;
+  /** Tells which repository a stored blob belongs to, to fetch it again when it rots; absent = only those of this life are known. */
+  readonly findRepository?: (digest: Digest) => Promise<Repository | undefined>;
 }
 
 // How often time alone may change a decision: turns taken over, stalls, hedges, heartbeats of claims.
@@ -79,6 +84,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger = new Ledger();
   readonly #patience: Patience;
+  readonly #resumption: Resumption;
+  readonly #healing: Healing;
   readonly #runner: RequestRunner;
   readonly #cleanUp: (() => void)[] = [];
   #isDeciding = false;
@@ -94,6 +101,16 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#tasks = new TaskGroup((error) => logger.error({ error }, 'a task of the swarm failed'));
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
     this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
+    const retry = (requests: readonly BlobRequest[]) => void this.#fetch(requests);
+    this.#resumption = new Resumption({ clock, random, tasks: this.#tasks, retry }, options);
+    this.#healing = new Healing({
+      blobs: deps.blobs,
+      directory: deps.directory,
+      tasks: this.#tasks,
+      logger,
+      fetch: (request) => void this.#fetch([request]),
+      findRepository: deps.findRepository,
+    });
     this.#bans = new BanList(clock, options);
     this.#links = new MemberLinks(
       { network, logger, tasks: this.#tasks },
@@ -136,7 +153,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         bans: this.#bans,
         bucket: new TokenBucket(clock, { rateBytesPerSecond: options.uploadBytesPerSecond }),
         findDownload: (digest) => this.#downloads.get(digest),
-        onRot: (digest, piece) => this.#rotten(digest, piece),
+        onRot: (digest, what) => {
+          this.#share.forget(digest);
+          this.#healing.rotten(digest, what);
+        },
         onSent: (peer, bytes) => {
           this.#ledger.accountOf(peer).sent += bytes;
         },
@@ -180,7 +200,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       onWhole: (download) => {
         this.#scheduler.originIsWhole(download.digest);
         this.#talk.tell(download.digest, { kind: 'whole', digest: download.digest });
-        return this.#scheduler.holdsWholeTurn(download.digest);
+        this.#decideSoon();
       },
     };
     this.#completion = {
@@ -197,6 +217,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       decideSoon: () => this.#decideSoon(),
     };
     this.#runner = new RequestRunner({
+      clock,
+      logger,
       scheduler: this.#scheduler,
       talk: this.#talk,
       tasks: this.#tasks,
@@ -221,11 +243,17 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   fetch(requests: readonly BlobRequest[]): readonly Download[] {
+    for (const { digest } of requests) this.#resumption.forget(digest);
+    return this.#fetch(requests);
+  }
+
+  #fetch(requests: readonly BlobRequest[]): readonly Download[] {
     const started: BlobDownload[] = [];
     const downloads = requests.map((request) => {
       const known = this.#downloads.get(request.digest);
       if (known !== undefined) {
-        known.addRepository(request.repository);
+        const isNew = known.addRepository(request.repository);
+        if (isNew && this.#deps.origin.allows(request.repository.namespace)) this.#scheduler.allowOrigin(known.digest);
         return known;
       }
       const download = new BlobDownload(this.#deps, request);
@@ -315,6 +343,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       this.#scheduler.readerAt(digest, reader, piece);
       this.#decideSoon();
     };
+    // Readers that came before now say again where they wait.
+    download.notify();
     if (download.heldPieces.size === download.plan.pieceCount) finishDownload(this.#completion, download);
   }
 
@@ -329,6 +359,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   #stored(download: BlobDownload, index: number, request: RequestState): void {
+    // A piece that lands just after its download failed says nothing about the one that may have taken its place.
+    if (this.#downloads.get(download.digest) !== download) return;
     if (!this.#scheduler.pieceStored(download.digest, index, request.id)) return;
     this.#patience.renew(download.digest);
     this.#talk.tellHave(download.digest, index);
@@ -356,6 +388,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     const transfer = download.transfer();
     this.#ledger.transferEnded(transfer);
     const isComplete = download.state === 'complete';
+    this.#remember(download);
     this.#metrics.downloads.add(1, { result: isComplete ? 'complete' : 'failed' });
     this.#metrics.activeDownloads.set(this.#downloads.size);
     if (isComplete) this.#metrics.downloadSeconds.observe((transfer.phasesMs['committed'] ?? 0) / 1000);
@@ -368,6 +401,19 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       'download ended',
     );
     this.#decideSoon();
+  }
+
+  #remember(download: BlobDownload): void {
+    const { digest, sizeBytes, repositories, error } = download;
+    const [repository] = repositories;
+    if (download.state === 'complete' && repository !== undefined) this.#healing.fetched(digest, repository);
+    const isShortOfSources = error?.details['missingPieces'] !== undefined && download.heldPieces.size > 0;
+    if (!isShortOfSources) this.#resumption.forget(digest);
+    else
+      this.#resumption.failed(
+        digest,
+        repositories.map((where) => ({ digest, sizeBytes, repository: where })),
+      );
   }
 
   #tick(): void {
@@ -386,15 +432,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         this.#decideSoon();
       }
       this.#tick();
-    });
-  }
-
-  #rotten(digest: Digest, piece: number): void {
-    this.#logger.error({ digest, piece }, 'a stored blob does not match its piece hashes: quarantined');
-    this.#share.forget(digest);
-    this.#tasks.run(async (signal) => {
-      await this.#deps.blobs.quarantineBlob(digest, `piece ${piece} does not match its hash`);
-      await this.#deps.directory.withdraw([digest], signal);
     });
   }
 }

@@ -40,7 +40,7 @@ export class UploadQueue {
 
   /** Grants at once, queues, or returns false when the queue is full. */
   enter(ticket: UploadTicket): boolean {
-    if (this.#used < this.#slots + (ticket.isUrgent ? urgentSlots : 0)) {
+    if (this.#used < this.#slotsFor(ticket)) {
       this.#grant(ticket);
       return true;
     }
@@ -63,11 +63,14 @@ export class UploadQueue {
     const running = (this.#running.get(ticket.peer) ?? 1) - 1;
     if (running === 0) this.#running.delete(ticket.peer);
     else this.#running.set(ticket.peer, running);
-    if (this.#used >= this.#slots) return;
     const next = this.#next();
-    if (next === undefined) return;
+    if (next === undefined || this.#used >= this.#slotsFor(next)) return;
     this.#waiting.splice(this.#waiting.indexOf(next), 1);
     this.#grant(next);
+  }
+
+  #slotsFor(ticket: UploadTicket): number {
+    return this.#slots + (ticket.isUrgent ? urgentSlots : 0);
   }
 
   #next(): UploadTicket | undefined {

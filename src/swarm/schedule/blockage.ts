@@ -17,10 +17,14 @@ export function findBlockage(
   let missingPieces = 0;
   for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
     if (download.held.has(piece)) continue;
-    if (flightsOf(download, piece).size > 0) return undefined;
+    for (const flight of flightsOf(download, piece)) {
+      // An origin that has failed and sends nothing gives no hope, however often it is asked.
+      if (flight.peer !== undefined || flight.receivedBytes > 0 || download.originFailures === 0) return undefined;
+    }
     if ((download.availability[piece] ?? 0) === 0) missingPieces += 1;
   }
   if (missingPieces === 0) return undefined;
+  if (download.isSelfReliant) return { missingPieces };
   for (const extent of download.extents) {
     for (const [peer, claim] of extent.claims) {
       if (peer !== self && nowMs - claim.progressMs < options.originStallMs) return undefined;

@@ -7,6 +7,7 @@ import {
   dropMember,
   flightsOf,
   isHeldByMembers,
+  type MemberState,
   markMemberHas,
   type RequestState,
   unmarkMemberHas,
@@ -26,7 +27,14 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
   const pieces = said.pieces ?? Bitfield.full(pieceCount);
   let member = download.members.get(peer);
   if (member === undefined) {
-    member = { peer, have: new Bitfield(pieceCount), isFetching: true, canAskOrigin: true, passedOverUntilMs: 0 };
+    member = {
+      peer,
+      have: new Bitfield(pieceCount),
+      isFetching: true,
+      canAskOrigin: true,
+      passedOverUntilMs: 0,
+      undeliveredSinceMs: undefined,
+    };
     download.members.set(peer, member);
   }
   member.isFetching = said.isFetching;
@@ -42,13 +50,14 @@ export function applyMemberHas(
   nowMs: number,
 ): number[] {
   const member = download.members.get(peer);
-  if (member === undefined) return [];
+  // What nobody is believed to hold must not keep this node from reading it at the origin.
+  if (member === undefined || download.isSelfReliant) return [];
   const unneeded: number[] = [];
   for (const piece of pieces) {
     if (!markMemberHas(download, member, piece)) continue;
+    member.undeliveredSinceMs = undefined;
     const claim = download.extents[extentOf(download.plan, piece)]?.claims.get(peer);
     if (claim !== undefined) claim.progressMs = nowMs;
-    if (download.isSelfReliant) continue;
     // What a member holds need not come from the origin a second time.
     for (const flight of flightsOf(download, piece)) {
       if (flight.peer === undefined && isHeldByMembers(download, flight)) unneeded.push(flight.id);
@@ -69,16 +78,32 @@ export function applyClaim(
 ): void {
   const state = download.extents[extent];
   if (state === undefined) return;
+  const member = download.members.get(peer);
   const claim = state.claims.get(peer);
   if (claim === undefined) {
     state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
-  } else if (receivedBytes > claim.receivedBytes) {
+  } else if (receivedBytes > claim.receivedBytes && isDelivering(download, member, nowMs, options)) {
     claim.receivedBytes = receivedBytes;
     claim.progressMs = nowMs;
   }
-  const member = download.members.get(peer);
   if (member !== undefined) member.passedOverUntilMs = 0;
   passOver(self, download, extent, peer, nowMs, options);
+}
+
+// Far below any link worth fetching over; a member that claims to fetch and is slower than this is not waited for.
+const slowestBytesPerMs = 16;
+
+/** Words alone are no progress: who claims to read from the origin must have a piece to show for it now and then. */
+function isDelivering(
+  download: DownloadState,
+  member: MemberState | undefined,
+  nowMs: number,
+  options: ScheduleOptions,
+): boolean {
+  if (member === undefined) return false;
+  member.undeliveredSinceMs ??= nowMs;
+  const allowedMs = options.originStallMs + download.plan.pieceBytes / slowestBytesPerMs;
+  return nowMs - member.undeliveredSinceMs <= allowedMs;
 }
 
 export function applyRelease(download: DownloadState, peer: PeerId, extent: number | undefined, nowMs: number): void {
@@ -90,6 +115,7 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
     return;
   }
   download.extents[extent]?.claims.delete(peer);
+  member.undeliveredSinceMs = undefined;
   member.passedOverUntilMs = nowMs + passedOverMs;
 }
 

@@ -51,7 +51,11 @@ export function originTurns(
       if (run === undefined) continue;
       const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
       if (startAtMs <= nowMs) {
-        const turn = isAlone(download, nowMs) ? longRun(download, extent, run) : { extents: [extent], ...run };
+        const turn = download.isOriginWhole
+          ? { extents: [...download.extents.keys()], ...run }
+          : isAlone(download, nowMs)
+            ? longRun(download, extent, run)
+            : { extents: [extent], ...run };
         turns.push({ download, ...turn });
         if (turn.extents.length > 1) extent += turn.extents.length - 1;
       } else wakeAtMs = Math.min(wakeAtMs, startAtMs);

@@ -1,6 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Random } from '../../lib/clock.ts';
 import { forgetHave } from './member-events.ts';
+import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
 import { type DownloadState, dropMember, extentsOf, type PeerState, type RequestState } from './state.ts';
 
@@ -18,7 +19,12 @@ interface Moment {
   readonly random: Random;
 }
 
-/** Returns the peer whose word on this download is not believed any more until it is asked and answers again. */
+/** A peer whose word on the download is not believed any more, until it is asked again after the pause and answers. */
+export interface Doubt {
+  readonly peer: PeerId;
+  readonly pauseMs: number;
+}
+
 export function applyPeerEnd(
   state: PeerState,
   download: DownloadState | undefined,
@@ -26,10 +32,10 @@ export function applyPeerEnd(
   outcome: RequestOutcome,
   durations: RequestDurations,
   { nowMs, random }: Moment,
-): PeerId | undefined {
-  state.requests.delete(request);
-  state.inFlightBytes -= download === undefined ? state.inFlightBytes : request.count * download.plan.pieceBytes;
-  if (state.inFlightBytes < 0 || state.requests.size === 0) state.inFlightBytes = 0;
+): Doubt | undefined {
+  // The peer was lost and came back meanwhile: this is not its request.
+  if (!state.requests.delete(request)) return undefined;
+  if (download !== undefined) state.inFlightBytes -= request.count * download.plan.pieceBytes;
   if (outcome.kind === 'done') {
     const ms = Math.max(1, nowMs - request.startedMs);
     const rate = (outcome.bytes / ms) * 1000;
@@ -46,7 +52,7 @@ export function applyPeerEnd(
     state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + random.next() / 2);
     // What only this peer holds would otherwise wait for it while the origin could give it.
     if (download !== undefined) dropMember(download, request.peer);
-    return request.peer;
+    return { peer: request.peer, pauseMs: state.busyUntilMs - nowMs };
   }
   return undefined;
 }
@@ -65,4 +71,14 @@ export function applyOriginEnd(
   if (outcome.isFinal) download.canAskOrigin = false;
   const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + random.next() / 2);
   download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
+}
+
+// Below any link worth taking from, even shared by many: a tenth of 5 MiB/s by eight uploads is 64 KiB/s.
+const slowestBytesPerMs = 16;
+
+/** Tells whether a request to a peer stands still, or drips so slowly that it might as well. */
+export function isHopeless(request: RequestState, nowMs: number, options: ScheduleOptions): boolean {
+  if (nowMs - request.progressMs > 2 * options.peerStallMs) return true;
+  const ageMs = nowMs - request.startedMs;
+  return ageMs > 5 * options.peerStallMs && request.receivedBytes < ageMs * slowestBytesPerMs;
 }

@@ -16,7 +16,7 @@ import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
 import { isBetter } from './rendezvous.ts';
 import { RequestDurations } from './request-durations.ts';
-import { applyOriginEnd, applyPeerEnd, type RequestOutcome } from './request-ends.ts';
+import { applyOriginEnd, applyPeerEnd, type Doubt, isHopeless, type RequestOutcome } from './request-ends.ts';
 import {
   createDownloadState,
   type DownloadState,
@@ -58,6 +58,8 @@ export class Scheduler {
   readonly #requests = new Map<number, RequestState>();
   readonly #durations = new RequestDurations();
   #cancels: number[] = [];
+  /** Requests forgotten here that still run. */
+  #abandoned: number[] = [];
   #nextRequestId = 1;
   #nextOrder = 1;
 
@@ -96,10 +98,14 @@ export class Scheduler {
     return download;
   }
 
-  /** Forgets a download; its requests are cancelled by the next `decide`. */
+  /** Forgets a download with its requests, so that one of the same digest can start at once; the next `decide` cancels them. */
   removeDownload(digest: Digest): void {
+    for (const request of [...this.#requests.values()]) {
+      if (request.digest !== digest) continue;
+      this.requestEnded(request.id, { kind: 'cancelled' });
+      this.#abandoned.push(request.id);
+    }
     this.#downloads.delete(digest);
-    for (const request of this.#requests.values()) if (request.digest === digest) this.#cancels.push(request.id);
   }
 
   /** The directory has answered and the members had time to say hello: the origin may be asked from now on. */
@@ -109,8 +115,13 @@ export class Scheduler {
     download.originNotBeforeMs = Math.min(download.originNotBeforeMs, this.#clock.nowMs() + afterMs);
   }
 
+  /** A peer that is not banned (any more) can be asked. */
   peerSeen(peer: PeerId, isNear: boolean): void {
-    if (this.#peers.has(peer)) return;
+    const known = this.#peers.get(peer);
+    if (known !== undefined) {
+      known.isBanned = false;
+      return;
+    }
     this.#peers.set(peer, {
       peer,
       requests: new Set(),
@@ -168,21 +179,26 @@ export class Scheduler {
     if (download !== undefined) applyRelease(download, peer, extent, this.#clock.nowMs());
   }
 
+  /** The origin ignores Range: all requests for parts of the blob stop, and the turns at it start over with one for the whole. */
   originIsWhole(digest: Digest): void {
     const download = this.#downloads.get(digest);
-    if (download !== undefined) download.isOriginWhole = true;
+    if (download === undefined || download.isOriginWhole) return;
+    download.isOriginWhole = true;
+    for (const extent of download.extents) {
+      extent.claims.clear();
+      extent.dueSinceMs = undefined;
+    }
+    for (const request of this.#requests.values()) {
+      const isForPart = request.count < download.plan.pieceCount;
+      if (request.digest === digest && request.peer === undefined && isForPart) this.#cancels.push(request.id);
+    }
   }
 
-  /** Tells whether this node is the one that streams the whole blob: nobody with a claim ranks higher. */
-  holdsWholeTurn(digest: Digest): boolean {
+  /** The origin may have the blob after all: it became known under another name. */
+  allowOrigin(digest: Digest): void {
     const download = this.#downloads.get(digest);
-    if (download === undefined) return false;
-    for (const state of download.extents) {
-      for (const peer of state.claims.keys()) {
-        if (peer !== this.#self && isBetter(peer, this.#self, digest, 0)) return false;
-      }
-    }
-    return true;
+    if (download !== undefined && !download.canAskOrigin)
+      Object.assign(download, { canAskOrigin: true, originFailures: 0, originNotBeforeMs: 0 });
   }
 
   readerAt(digest: Digest, reader: number, piece: number | undefined): void {
@@ -237,11 +253,14 @@ export class Scheduler {
   /** From now on everything missing is read from the origin by this node, whatever members hold or claim. */
   relyOnSelf(digest: Digest): void {
     const download = this.#downloads.get(digest);
-    if (download !== undefined) download.isSelfReliant = true;
+    if (download === undefined) return;
+    download.isSelfReliant = true;
+    for (const member of download.members.values()) {
+      for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
+    }
   }
 
-  /** Returns the peer whose word on this download is not believed any more until it is asked and answers again. */
-  requestEnded(requestId: number, ended: RequestOutcome): PeerId | undefined {
+  requestEnded(requestId: number, ended: RequestOutcome): Doubt | undefined {
     const request = this.#requests.get(requestId);
     if (request === undefined) return undefined;
     const outcome: RequestOutcome = request.isStalled && ended.kind === 'cancelled' ? { kind: 'failed' } : ended;
@@ -266,14 +285,16 @@ export class Scheduler {
     const actions: Action[] = [];
     const downloads = [...this.#downloads.values()];
     for (const request of this.#requests.values()) {
-      if (request.peer === undefined || nowMs - request.progressMs <= 2 * this.#options.peerStallMs) continue;
+      if (request.peer === undefined || !isHopeless(request, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
     for (const requestId of new Set(this.#cancels)) {
       if (this.#requests.has(requestId)) actions.push({ kind: 'cancel', requestId });
     }
+    for (const requestId of this.#abandoned) actions.push({ kind: 'cancel', requestId });
     this.#cancels = [];
+    this.#abandoned = [];
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options);
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn.first, turn.count, nowMs);

@@ -15,6 +15,8 @@ export interface MemberState {
   canAskOrigin: boolean;
   /** Until when its turns at the origin pass to the next in rank because it let one go by. */
   passedOverUntilMs: number;
+  /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
+  undeliveredSinceMs: number | undefined;
 }
 
 export interface ExtentState {
@@ -145,11 +147,11 @@ export function unmarkMemberHas(download: DownloadState, member: MemberState, pi
 }
 
 export function dropMember(download: DownloadState, peer: PeerId): void {
+  for (const extent of download.extents) extent.claims.delete(peer);
   const member = download.members.get(peer);
   if (member === undefined) return;
   download.members.delete(peer);
   for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
-  for (const extent of download.extents) extent.claims.delete(peer);
 }
 
 function changeUnheld(download: DownloadState, piece: number, by: number): void {
