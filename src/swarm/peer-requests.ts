@@ -39,6 +39,7 @@ export async function runPeerRequest(
   if (address === undefined) return { kind: 'failed' };
   let bytes = 0;
   let receivedBytes = 0;
+  let reportedBytes = 0;
   let isLiar = false;
   try {
     await deps.bulk.fetchPieces(
@@ -50,6 +51,8 @@ export async function runPeerRequest(
         count: request.count,
         onProgress: (count) => {
           receivedBytes += count;
+          if (receivedBytes - reportedBytes < progressStepBytes && reportedBytes > 0) return;
+          reportedBytes = receivedBytes;
           deps.onProgress(request.id, receivedBytes);
         },
         onPiece: async (piece, pieceBytes) => {
