@@ -3,8 +3,7 @@ import type { PrefixVerifiers } from '../content/prefix-verifier.ts';
 import type { NodeIdentity } from '../content/signed-piece.ts';
 import type { Directory } from '../discovery/directory.ts';
 import type { Health } from '../health/health.ts';
-import { type Clock, delay, type Random } from '../lib/clock.ts';
-import { isAbort } from '../lib/errors.ts';
+import type { Clock, Random } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
@@ -34,6 +33,7 @@ import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import type { RequestState } from './schedule/state.ts';
+import { startDownloads } from './start-downloads.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
 import { createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
 
@@ -62,7 +62,6 @@ export interface SwarmDeps {
 const tickMs = 100;
 const claimEveryTicks = 8;
 const haveEveryTicks = 2;
-const hearOutStepMs = 5;
 
 export function createSwarm(deps: SwarmDeps, options: SwarmOptions): SwarmNode {
   return new SwarmNode(deps, options);
@@ -261,7 +260,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       started.push(download);
       return download;
     });
-    if (started.length > 0) this.#tasks.run((signal) => this.#start(started, signal));
+    if (started.length > 0) {
+      const start = { completion: this.#completion, network: this.#deps.network, clock: this.#deps.clock };
+      this.#tasks.run((signal) => startDownloads(start, started, this.#options, signal));
+    }
     if (this.#tasks.signal.aborted) {
       for (const download of started) void download.fail(new SwarmError('SWARM_STOPPED', 'the node is stopping'));
     }
@@ -289,63 +291,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     await Promise.allSettled([...this.#downloads.values()].map((download) => download.fail(stopped)));
     this.#links.close();
     await this.#tasks.stop();
-  }
-
-  async #start(downloads: readonly BlobDownload[], signal: AbortSignal): Promise<void> {
-    const opened = await Promise.all(downloads.map((download) => this.#open(download)));
-    const fetching = downloads.filter((_, at) => opened[at] === true);
-    for (const download of fetching) this.#add(download);
-    this.#decideSoon();
-    if (fetching.length === 0) return;
-    const { directoryTimeoutMs, settleMs, settleMaxMs } = this.#options;
-    const timeout = AbortSignal.any([signal, AbortSignal.timeout(directoryTimeoutMs)]);
-    try {
-      const entries = fetching.map(({ digest }) => ({ digest, holding: 'fetching' as const }));
-      const found = await this.#deps.directory.announce(entries, timeout);
-      for (const [digest, providers] of found) for (const provider of providers) this.#talk.meet(digest, provider);
-    } catch (error) {
-      signal.throwIfAborted();
-      if (!isAbort(error) && !timeout.aborted) this.#logger.debug({ error }, 'the directory gave no answer');
-    }
-    for (const download of fetching) download.mark('providers');
-    if (this.#deps.network.peers().length > 0) {
-      await delay(this.#deps.clock, settleMs, signal);
-      const until = this.#deps.clock.nowMs() + settleMaxMs;
-      const isQuiet = () => fetching.every(({ digest }) => this.#talk.isHeardOut(digest));
-      while (!isQuiet() && this.#deps.clock.nowMs() < until) await delay(this.#deps.clock, hearOutStepMs, signal);
-    }
-    for (const { digest } of fetching) this.#scheduler.releaseOrigin(digest, 0);
-    this.#decideSoon();
-  }
-
-  async #open(download: BlobDownload): Promise<boolean> {
-    try {
-      if (await download.open()) return true;
-      this.#end(download);
-    } catch (error) {
-      await failDownload(this.#completion, download, error);
-    }
-    return false;
-  }
-
-  #add(download: BlobDownload): void {
-    const { digest } = download;
-    const { directoryTimeoutMs, settleMs, settleMaxMs } = this.#options;
-    const isLone = this.#deps.network.peers().length === 0;
-    this.#scheduler.addDownload({
-      digest,
-      sizeBytes: download.sizeBytes,
-      originDelayMs: isLone ? 0 : directoryTimeoutMs + settleMs + settleMaxMs,
-      canAskOrigin: this.#deps.origin.allows(download.repositories[0]?.namespace ?? ''),
-      held: download.heldPieces.keys(),
-    });
-    download.onReader = (reader, piece) => {
-      this.#scheduler.readerAt(digest, reader, piece);
-      this.#decideSoon();
-    };
-    // Readers that came before now say again where they wait.
-    download.notify();
-    if (download.heldPieces.size === download.plan.pieceCount) finishDownload(this.#completion, download);
   }
 
   #decideSoon(): void {

@@ -7,17 +7,22 @@ import type { Origin } from '../../src/origin/origin.ts';
 import type { PieceSource } from '../../src/peer/bulk.ts';
 import { generateIdentity, type PeerIdentity } from '../../src/peer/identity.ts';
 import { createMemoryBulk } from '../../src/peer/memory/memory-bulk.ts';
-import { createMemoryNetworkHub, type MemoryPeerNetwork } from '../../src/peer/memory/memory-network.ts';
+import {
+  createMemoryNetworkHub,
+  type MemoryNetworkHub,
+  type MemoryPeerNetwork,
+} from '../../src/peer/memory/memory-network.ts';
+import type { BlobStore } from '../../src/store/blob-store.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { SwarmOptions } from '../../src/swarm/options.ts';
-import { createSwarm, type SwarmNode } from '../../src/swarm/swarm-node.ts';
+import { createSwarm, type SwarmDeps, type SwarmNode } from '../../src/swarm/swarm-node.ts';
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 
 const MiB = 1024 * 1024;
 
 /** Quick turns and short patience, so that faults show within a test's time. */
-const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
+export const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
   schedule: {
     maxRequests: 8,
     maxRequestsPerPeer: 2,
@@ -51,6 +56,12 @@ export interface SwarmFleetNode {
   readonly swarm: SwarmNode;
 }
 
+export interface SwarmFleet extends AsyncDisposable {
+  readonly hub: MemoryNetworkHub;
+  readonly nodes: SwarmFleetNode[];
+  stopNode(index: number): Promise<void>;
+}
+
 /** Nodes with the real swarm engine, joined by the memory twins of network, bulk plane and directory. */
 export async function startSwarmFleet(
   count: number,
@@ -60,8 +71,13 @@ export async function startSwarmFleet(
     /** Replaces what a node serves, to make it lie. */
     readonly source?: (index: number, honest: PieceSource, identity: PeerIdentity) => PieceSource;
     readonly origin?: (index: number) => Origin;
+    /** What a node starts with, from an earlier life. */
+    readonly store?: (index: number) => Store | undefined;
+    /** Puts something between a node and its blobs. */
+    readonly blobs?: (index: number, blobs: BlobStore) => BlobStore;
+    readonly findRepository?: SwarmDeps['findRepository'];
   } = {},
-): Promise<{ nodes: SwarmFleetNode[]; stopNode(index: number): Promise<void> } & AsyncDisposable> {
+): Promise<SwarmFleet> {
   const hub = createMemoryNetworkHub();
   const bulk = createMemoryBulk(hub);
   const directories = createMemoryDirectoryHub();
@@ -72,12 +88,13 @@ export async function startSwarmFleet(
     const identity = await generateIdentity();
     const network = hub.join(identity.peerId);
     const directory = directories.join(identity.peerId);
-    const store = createMemoryStore({ clock });
+    const kept = options.store?.(index);
+    const store = kept ?? createMemoryStore({ clock });
     const verifiers = createInlinePrefixVerifiers({ maxOpen: 256 });
     let port = 0;
     const swarm = createSwarm(
       {
-        blobs: store.blobs,
+        blobs: options.blobs?.(index, store.blobs) ?? store.blobs,
         origin: options.origin?.(index) ?? origin,
         directory,
         network,
@@ -89,6 +106,7 @@ export async function startSwarmFleet(
         logger: silentLogger,
         metrics: noMetrics,
         health: createHealth(clock),
+        ...(options.findRepository === undefined ? {} : { findRepository: options.findRepository }),
       },
       { ...testSwarmOptions, ...options.swarm, bulkPort: () => port },
     );
@@ -104,7 +122,8 @@ export async function startSwarmFleet(
       await directory[Symbol.asyncDispose]();
       await network[Symbol.asyncDispose]();
       await verifiers.close();
-      await store[Symbol.asyncDispose]();
+      // A store handed in belongs to whoever made it.
+      if (kept === undefined) await store[Symbol.asyncDispose]();
     });
   }
   // Everyone knows everyone, as after the members' exchange.
@@ -123,6 +142,7 @@ export async function startSwarmFleet(
     await stops[index]?.();
   };
   return {
+    hub,
     nodes,
     stopNode,
     async [Symbol.asyncDispose]() {

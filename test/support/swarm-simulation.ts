@@ -344,9 +344,12 @@ export class SwarmSimulation {
       if (running.flow !== undefined) this.#endFlow(running.flow, false);
       node.running.delete(action.requestId);
       const doubted = node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
-      const peer = this.nodes.find((other) => other.peer === doubted);
-      if (peer !== undefined && !peer.isDead && !peer.isFrozen)
-        this.#send(peer, () => this.#send(node, () => this.#tell(peer, node, running.digest)));
+      const peer = this.nodes.find((other) => other.peer === doubted?.peer);
+      if (doubted === undefined || peer === undefined) return;
+      this.after(doubted.pauseMs, () => {
+        if (!peer.isDead && !peer.isFrozen)
+          this.#send(peer, () => this.#send(node, () => this.#tell(peer, node, running.digest)));
+      });
       return;
     }
     const { request } = action;
