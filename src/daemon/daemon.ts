@@ -103,7 +103,18 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
   let bulkServer: BulkServer | undefined;
   const swarm = unwinding.use(
     createSwarm(
-      { ...common, blobs: store.blobs, origin, directory, network, bulk, verifiers, identity, logger: part('swarm') },
+      {
+        ...common,
+        blobs: store.blobs,
+        origin,
+        directory,
+        network,
+        bulk,
+        verifiers,
+        identity,
+        logger: part('swarm'),
+        findRepository: async (digest) => (await store.metadata.findParents(digest))[0]?.repository,
+      },
       swarmOptions(config, () => bulkServer?.address.port ?? 0),
     ),
   );
