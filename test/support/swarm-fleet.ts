@@ -1,5 +1,5 @@
 import { createInlinePrefixVerifiers } from '../../src/content/inline-prefix-verifiers.ts';
-import { createMemoryDirectoryHub } from '../../src/discovery/memory/memory-directory.ts';
+import { createMemoryDirectoryHub, type MemoryDirectoryHub } from '../../src/discovery/memory/memory-directory.ts';
 import { createHealth } from '../../src/health/conditions.ts';
 import { seededRandom, systemClock } from '../../src/lib/clock.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
@@ -58,6 +58,7 @@ export interface SwarmFleetNode {
 
 export interface SwarmFleet extends AsyncDisposable {
   readonly hub: MemoryNetworkHub;
+  readonly directories: MemoryDirectoryHub;
   readonly nodes: SwarmFleetNode[];
   stopNode(index: number): Promise<void>;
 }
@@ -143,6 +144,7 @@ export async function startSwarmFleet(
   };
   return {
     hub,
+    directories,
     nodes,
     stopNode,
     async [Symbol.asyncDispose]() {

@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { digestOf } from '../../src/oci/digest.ts';
+import { OriginError } from '../../src/origin/errors.ts';
+import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
+import type { PieceRun } from '../../src/peer/bulk.ts';
+import { generateIdentity } from '../../src/peer/identity.ts';
+import { swarmProtocol } from '../../src/swarm/messages.ts';
+import { flipping, joinBoaster, lying, withRead } from '../support/lying-sources.ts';
+import { MiB, putBlob, readStored } from '../support/swarm-blobs.ts';
+import { startSwarmFleet } from '../support/swarm-fleet.ts';
+
+describe('a swarm with members that do not keep their word', () => {
+  it('finishes at the origin when a peer opens every run and sends nothing', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 12 * MiB);
+    await using fleet = await startSwarmFleet(4, origin, {
+      source: (index, honest) => (index === 0 ? withRead(honest, () => new Promise<number>(() => {})) : honest),
+    });
+    await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
+    const rest = fleet.nodes.slice(1).map((node) => node.swarm.fetch([request])[0]!);
+    await Promise.all(rest.map((download) => download.done));
+    for (const download of rest) expect(download.transfer().bytes.peer).toBeLessThanOrEqual(12 * MiB);
+  });
+
+  it('finishes a lone honest node when the only other one claims to hold all and drips a byte at a time', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 4 * MiB);
+    await using fleet = await startSwarmFleet(2, origin, {
+      source: (index, honest) => (index === 0 ? withRead(honest, drip) : honest),
+    });
+    await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
+    const [download] = fleet.nodes[1]!.swarm.fetch([request]);
+    await download!.done;
+    expect(digestOf(await readStored(fleet.nodes[1]!.store.blobs, request.digest))).toBe(request.digest);
+  });
+
+  it('never completes wrong bytes when a liar signs them and the origin is dead, and says so', async () => {
+    let isDead = false;
+    const origin = createMemoryOrigin({
+      beforeCall: () => {
+        if (isDead) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
+      },
+    });
+    const { request } = putBlob([origin], 3 * MiB);
+    await using fleet = await startSwarmFleet(3, origin, {
+      source: (index, honest, identity) => (index === 0 ? lying(honest, identity) : honest),
+    });
+    await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
+    isDead = true;
+    const victims = fleet.nodes.slice(1);
+    const downloads = victims.map((node) => node.swarm.fetch([request])[0]!);
+    const ends = await Promise.allSettled(downloads.map((download) => download.done));
+    for (const end of ends)
+      expect(end).toMatchObject({ status: 'rejected', reason: { code: expect.stringMatching(/^SWARM_/) } });
+    for (const node of victims) expect(await node.store.blobs.findBlob(request.digest)).toBeUndefined();
+  });
+
+  it('believes an honest seed though pieces it passes on were signed by a node that lied elsewhere', async () => {
+    const origin = createMemoryOrigin();
+    const dead = createMemoryOrigin();
+    const first = putBlob([origin], 3 * MiB, 1);
+    const second = putBlob([origin], 3 * MiB, 2);
+    let isLying = false;
+    await using fleet = await startSwarmFleet(3, origin, {
+      origin: (index) => (index === 2 ? dead : origin),
+      source: (index, honest) => (index === 0 ? flipping(honest, () => isLying) : honest),
+    });
+    const [liar, seed, victim] = fleet.nodes;
+    // The seed holds the first blob with the liar's signatures.
+    await liar!.swarm.fetch([first.request])[0]!.done;
+    await seed!.swarm.fetch([first.request])[0]!.done;
+    await liar!.swarm.fetch([second.request])[0]!.done;
+    isLying = true;
+    const [wrong] = victim!.swarm.fetch([second.request]);
+    await wrong!.done.catch(() => {});
+    expect(victim!.swarm.peers().find(({ peer }) => peer === liar!.identity.peerId)?.ban).toBeDefined();
+    await liar!.swarm[Symbol.asyncDispose]();
+    await victim!.swarm.fetch([first.request])[0]!.done;
+  });
+
+  it('takes over from a member that claims every extent and goes silent', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 6 * MiB);
+    await using fleet = await startSwarmFleet(2, origin);
+    await using boaster = await joinBoaster(fleet, request);
+    const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
+    await Promise.all(downloads.map((download) => download.done));
+    expect(boaster.greetings).toBeGreaterThan(0);
+  });
+
+  it('refuses frames that are no messages without losing the others', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 2 * MiB);
+    await using fleet = await startSwarmFleet(2, origin);
+    const noise = fleet.hub.join((await generateIdentity()).peerId);
+    noise.handle(swarmProtocol, () => {});
+    for (const node of fleet.nodes) {
+      await noise.dial(node.network.addresses()[0]!, AbortSignal.timeout(5000));
+      const channel = await noise.openChannel(node.identity.peerId, swarmProtocol, AbortSignal.timeout(5000));
+      channel.send(Buffer.from('ffffffffffff', 'hex'));
+    }
+    const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
+    await Promise.all(downloads.map((download) => download.done));
+    await noise[Symbol.asyncDispose]();
+  });
+});
+
+/** A byte at a time, each just in time not to look like a stall. */
+async function drip(run: PieceRun, target: Uint8Array, position: number): Promise<number> {
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  return run.read(target.subarray(0, 1), position);
+}
