@@ -111,6 +111,7 @@ for (const name of matrixClients) {
         if (expected === 'fails') expect(outcome.exitCode, explained).not.toBe(0);
         if (expected === 'second try' && outcome.exitCode !== 0) {
           await row.before2nd?.(cell);
+          await client.remove(image);
           const again = await client.pull(image, { timeoutMs: pullTimeoutMs });
           expect(again, again.output).toMatchObject({ exitCode: 0, hasHung: false });
         }

@@ -9,7 +9,7 @@ import type { ChaosRegistry, Fault } from './chaos-registry.ts';
 import { waitUntil } from './child.ts';
 import type { ClientName } from './lab/client.ts';
 import { runCommand } from './lab/client.ts';
-import type { ShoalNode } from './shoal-node.ts';
+import { answersOk, type ShoalNode } from './shoal-node.ts';
 
 /** `second try`: the first pull may fail, quickly; a pull after it must work without anyone mending anything. */
 export type Expectation = 'pulls' | 'fails' | 'second try';
@@ -104,7 +104,12 @@ export const faultRows: readonly FaultRow[] = [
     name: 'origin down at start, then up',
     expected: 'second try',
     isOriginDownAtStart: true,
-    before2nd: (cell) => cell.startOrigin(),
+    async before2nd(cell) {
+      await cell.startOrigin();
+      // The node leaves a failing origin alone for a while (originLimits.breakerPause), then tries it by itself.
+      const url = `${cell.node.registryUrl}/v2/library/demo/manifests/v1`;
+      await waitUntil('the node to try the origin again', () => answersOk(url), { timeoutMs: 20_000, intervalMs: 250 });
+    },
   },
   always('origin 401', status(401), 'fails'),
   always('origin 403', status(403), 'fails'),

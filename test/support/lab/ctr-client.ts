@@ -76,8 +76,11 @@ export async function startCtrClient(options: LabClientOptions): Promise<LabClie
       return ctr(['run', '--rm', '--snapshotter', 'overlayfs', nameOf(image), `lab-${runs}`, ...command]);
     },
     async remove(image) {
-      // Without --sync the content stays for a while and the next pull asks for nothing.
-      await ctr(['images', 'rm', '--sync', nameOf(image)]);
+      await ctr(['images', 'rm', nameOf(image)]);
+      // Content and broken downloads stay until the next collection, and the next pull would go on with them; ending a lease
+      // with --sync is what makes containerd collect at once.
+      await ctr(['leases', 'create', '--id', 'collect-now']);
+      await ctr(['leases', 'delete', '--sync', 'collect-now']);
     },
     async [Symbol.asyncDispose]() {
       await child.stop();
