@@ -1,4 +1,5 @@
 import { createInlinePrefixVerifiers } from '../../src/content/inline-prefix-verifiers.ts';
+import type { Directory } from '../../src/discovery/directory.ts';
 import { createMemoryDirectoryHub, type MemoryDirectoryHub } from '../../src/discovery/memory/memory-directory.ts';
 import { createHealth } from '../../src/health/conditions.ts';
 import { seededRandom, systemClock } from '../../src/lib/clock.ts';
@@ -52,6 +53,7 @@ export const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
 export interface SwarmFleetNode {
   readonly identity: PeerIdentity;
   readonly network: MemoryPeerNetwork;
+  readonly directory: Directory;
   readonly store: Store;
   readonly swarm: SwarmNode;
 }
@@ -116,7 +118,7 @@ export async function startSwarmFleet(
       options.source?.(index, swarm.pieceSource, identity) ?? swarm.pieceSource,
     );
     port = server.address.port;
-    nodes.push({ identity, network, store, swarm });
+    nodes.push({ identity, network, directory, store, swarm });
     stops.push(async () => {
       server.stop();
       await swarm[Symbol.asyncDispose]();

@@ -1,0 +1,221 @@
+import { describe, expect, it } from 'vitest';
+import { planPieces } from '../../src/content/piece-plan.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { digestOf } from '../../src/oci/digest.ts';
+import { OriginError } from '../../src/origin/errors.ts';
+import { createMemoryOrigin, type MemoryOriginOptions } from '../../src/origin/memory/memory-origin.ts';
+import type { BlobHandle, BlobStore } from '../../src/store/blob-store.ts';
+import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
+import { alterBlobs } from '../support/image-fleet.ts';
+import { demoRepository, KiB, MiB, putBlob, readRange, readStored, until } from '../support/swarm-blobs.ts';
+import { startSwarmFleet } from '../support/swarm-fleet.ts';
+
+/** An origin that can be switched off, and stops after so many bytes of blobs if told to. */
+function createSwitchedOrigin(options: { stopAfterBytes?: number } = {}) {
+  const state = { isUp: true, leftBytes: options.stopAfterBytes ?? Number.POSITIVE_INFINITY };
+  const hooks: MemoryOriginOptions = {
+    beforeCall: () => {
+      if (!state.isUp) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
+    },
+    alterBody: async function* (_call, chunks) {
+      for await (const chunk of chunks) {
+        state.leftBytes -= chunk.length;
+        if (state.leftBytes < 0) {
+          state.isUp = false;
+          return;
+        }
+        yield chunk;
+      }
+    },
+  };
+  return { origin: createMemoryOrigin(hooks), state };
+}
+
+describe('readers of a swarm download', () => {
+  it('get a range from the middle, its tail only once the digest is verified', async () => {
+    const gate = Promise.withResolvers<void>();
+    const lastByte = 9 * MiB - 1;
+    const origin = createMemoryOrigin({
+      beforeCall: async (call) => {
+        if ((call.range?.end ?? 0) > lastByte) await gate.promise;
+      },
+    });
+    const { bytes, request } = putBlob([origin], 9 * MiB);
+    await using fleet = await startSwarmFleet(1, origin);
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    const start = 2 * MiB + 17;
+    const end = 5 * MiB + 3;
+    const reader = download!.openReader({ start, end });
+    const withheldFrom = end - planPieces(request.sizeBytes).pieceBytes;
+    const target = Buffer.alloc(end - start);
+    let position = start;
+    while (position < withheldFrom)
+      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(10_000));
+    expect(position).toBe(withheldFrom);
+    const tail = reader.read(target.subarray(position - start), position, AbortSignal.timeout(20_000));
+    await until(() => download!.transfer().piecesHeld >= 16, 'the pieces of the tail are here');
+    expect(download!.transfer().state).toBe('fetching');
+    gate.resolve();
+    position += await tail;
+    while (position < end)
+      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(10_000));
+    expect(Buffer.compare(target, bytes.subarray(start, end))).toBe(0);
+    reader.close();
+  });
+
+  it('may leave, nine of ten, without stopping the one that stays', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 6 * MiB);
+    await using fleet = await startSwarmFleet(2, origin);
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    const leaving = Array.from({ length: 9 }, async (_, at) => {
+      const reader = download!.openReader({ start: 0, end: request.sizeBytes });
+      const abort = new AbortController();
+      const read = reader.read(Buffer.alloc(64 * KiB), 0, abort.signal);
+      if (at % 2 === 0) abort.abort(new DOMException('the client left', 'AbortError'));
+      await read.catch(() => {});
+      reader.close();
+    });
+    const staying = readRange(download!, 0, request.sizeBytes);
+    await Promise.all(leaving);
+    expect(digestOf(await staying)).toBe(request.digest);
+  });
+
+  it('find the blob complete when they come back after leaving', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 3 * MiB);
+    await using fleet = await startSwarmFleet(1, origin);
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    download!.openReader({ start: 0, end: 10 }).close();
+    await download!.done;
+    expect(digestOf(await readRange(download!, 0, request.sizeBytes))).toBe(request.digest);
+    const [again] = fleet.nodes[0]!.swarm.fetch([request]);
+    await again!.done;
+    expect(again!.transfer().bytes).toEqual({ origin: 0, peer: 0, local: request.sizeBytes });
+  });
+});
+
+describe('a swarm download over the lives of its node', () => {
+  it('goes on with the pieces of an earlier life', async () => {
+    const { origin, state } = createSwitchedOrigin({ stopAfterBytes: 3 * MiB });
+    const { request } = putBlob([origin], 6 * MiB);
+    const store = createMemoryStore({ clock: systemClock });
+    {
+      await using fleet = await startSwarmFleet(1, origin, { store: () => store, swarm: { patienceMs: 200 } });
+      await expect(fleet.nodes[0]!.swarm.fetch([request])[0]!.done).rejects.toMatchObject({
+        code: 'SWARM_UNOBTAINABLE',
+      });
+    }
+    Object.assign(state, { isUp: true, leftBytes: Number.POSITIVE_INFINITY });
+    const before = origin.sentBytes;
+    await using fleet = await startSwarmFleet(1, origin, { store: () => store });
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    await download!.done;
+    const { local } = download!.transfer().bytes;
+    expect(local).toBeGreaterThanOrEqual(2 * MiB);
+    expect(origin.sentBytes - before).toBe(request.sizeBytes - local);
+    expect(digestOf(await readStored(store.blobs, request.digest))).toBe(request.digest);
+    await store[Symbol.asyncDispose]();
+  });
+
+  it('fails with SWARM_STOPPED when the node stops, at whatever moment', async () => {
+    const origin = createMemoryOrigin({ beforeCall: () => new Promise(() => {}) });
+    const { request } = putBlob([origin], 2 * MiB);
+    const fleet = await startSwarmFleet(1, origin);
+    const [early] = fleet.nodes[0]!.swarm.fetch([request]);
+    const read = readRange(early!, 0, 10);
+    read.catch(() => {});
+    await fleet[Symbol.asyncDispose]();
+    await expect(early!.done).rejects.toMatchObject({ code: 'SWARM_STOPPED' });
+    await expect(read).rejects.toMatchObject({ code: 'SWARM_STOPPED' });
+    const [late] = fleet.nodes[0]!.swarm.fetch([request]);
+    await expect(late!.done).rejects.toMatchObject({ code: 'SWARM_STOPPED' });
+  });
+
+  it('completes by itself when the origin returns after the download failed', async () => {
+    const { origin, state } = createSwitchedOrigin({ stopAfterBytes: 2 * MiB });
+    const { request } = putBlob([origin], 4 * MiB);
+    await using fleet = await startSwarmFleet(2, origin, { swarm: { patienceMs: 200, resumeForMs: 60_000 } });
+    const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
+    for (const download of downloads)
+      await expect(download.done).rejects.toMatchObject({
+        code: 'SWARM_UNOBTAINABLE',
+        message: expect.stringMatching(/\d+ of \d+ pieces: no peer holds them/),
+      });
+    Object.assign(state, { isUp: true, leftBytes: Number.POSITIVE_INFINITY });
+    for (const node of fleet.nodes)
+      await until(
+        async () => (await node.store.blobs.findBlob(request.digest)) !== undefined,
+        'the blob completes by itself',
+      );
+  });
+});
+
+describe('bit rot in a seed', () => {
+  it('is noticed, not spread, quarantined, and healed from the origin', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 5 * MiB);
+    const rot = new Rot();
+    await using fleet = await startSwarmFleet(2, origin, {
+      blobs: (index, blobs) => (index === 0 ? rot.over(blobs) : blobs),
+    });
+    const [seed, other] = fleet.nodes;
+    await seed!.swarm.fetch([request])[0]!.done;
+    rot.rottenAt = 3 * MiB + 5;
+    const [download] = other!.swarm.fetch([request]);
+    await download!.done;
+    expect(digestOf(await readStored(other!.store.blobs, request.digest))).toBe(request.digest);
+    expect(rot.quarantined).toEqual([request.digest]);
+    await until(async () => (await seed!.store.blobs.findBlob(request.digest)) !== undefined, 'the seed heals');
+    expect(other!.swarm.peers().every((peer) => peer.ban === undefined)).toBe(true);
+  });
+
+  it('makes an honest node sign nothing wrong for a blob that it stored whole', async () => {
+    const origin = createMemoryOrigin();
+    const { bytes, request } = putBlob([origin], 2 * MiB);
+    const rot = new Rot();
+    await using fleet = await startSwarmFleet(2, origin, {
+      blobs: (index, blobs) => (index === 0 ? rot.over(blobs) : blobs),
+      findRepository: async () => demoRepository,
+    });
+    const [seed, other] = fleet.nodes;
+    await seed!.store.blobs.writeBlob(request.digest, bytes);
+    rot.rottenAt = 77;
+    await seed!.directory.announce([{ digest: request.digest, holding: 'complete' }], AbortSignal.timeout(1000));
+    await other!.swarm.fetch([request])[0]!.done;
+    expect(other!.swarm.peers().every((peer) => peer.ban === undefined)).toBe(true);
+    expect(rot.quarantined).toEqual([request.digest]);
+    await until(async () => (await seed!.store.blobs.findBlob(request.digest)) !== undefined, 'the seed heals');
+  });
+});
+
+/** Puts a flipped byte into what is read of complete blobs, until they are quarantined. */
+class Rot {
+  rottenAt: number | undefined;
+  readonly quarantined: string[] = [];
+
+  over(blobs: BlobStore): BlobStore {
+    return alterBlobs(blobs, {
+      openBlob: async (digest) => this.#spoil(await blobs.openBlob(digest)),
+      quarantineBlob: async (digest, reason) => {
+        this.quarantined.push(digest);
+        this.rottenAt = undefined;
+        await blobs.quarantineBlob(digest, reason);
+      },
+    });
+  }
+
+  #spoil(handle: BlobHandle): BlobHandle {
+    return {
+      digest: handle.digest,
+      sizeBytes: handle.sizeBytes,
+      close: () => handle.close(),
+      read: async (target, position) => {
+        const count = await handle.read(target, position);
+        const at = (this.rottenAt ?? -1) - position;
+        if (at >= 0 && at < count) target[at] = (target[at] ?? 0) ^ 4;
+        return count;
+      },
+    };
+  }
+}
