@@ -49,6 +49,7 @@ async function start(bootstrap: readonly string[], identity?: PeerIdentity): Pro
     await startRootPublisher(
       { ...deps, network, kad, metrics: createDiscoveryMetrics(noMetrics) },
       {
+        firstProvideMaxMs: 0,
         reprovideMinMs: 18 * hourMs,
         reprovideMaxMs: 22 * hourMs,
         provideTimeoutMs: 10_000,

@@ -22,6 +22,11 @@ export interface RootPublisherOptions {
   /** A root is published again after a time drawn evenly between the two; records live 48 h. */
   readonly reprovideMinMs: number;
   readonly reprovideMaxMs: number;
+  /**
+   * A new root is published after a time drawn up to this: the directory knows it at once, and the first pull of an image by a
+   * fleet is no moment for every node to query the network.
+   */
+  readonly firstProvideMaxMs: number;
   readonly provideTimeoutMs: number;
   /** Wait before a root that nobody took is tried again, doubled up to the second. */
   readonly retryMinMs: number;
@@ -76,7 +81,8 @@ class RootPublisher implements RootRouting, AsyncDisposable {
       return;
     }
     const place = Buffer.from(digestKadKey(key)).toString('hex');
-    this.#roots.set(key, { key, place, dueAtMs: this.#deps.clock.nowMs(), failures: 0 });
+    const waitMs = this.#deps.random.next() * this.#options.firstProvideMaxMs;
+    this.#roots.set(key, { key, place, dueAtMs: this.#deps.clock.nowMs() + waitMs, failures: 0 });
     this.#deps.metrics.roots.set(this.#roots.size);
     this.#wake.resolve();
   }

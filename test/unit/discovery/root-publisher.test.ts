@@ -13,6 +13,7 @@ import { FakeClock } from '../../support/fake-clock.ts';
 
 const hourMs = 3_600_000;
 const options: RootPublisherOptions = {
+  firstProvideMaxMs: 0,
   reprovideMinMs: 18 * hourMs,
   reprovideMaxMs: 22 * hourMs,
   provideTimeoutMs: 10_000,
