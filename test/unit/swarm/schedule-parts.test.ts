@@ -1,0 +1,610 @@
+import { describe, expect, it } from 'vitest';
+import type { PeerId } from '../../../src/content/peer-id.ts';
+import { planPieces } from '../../../src/content/piece-plan.ts';
+import { seededRandom } from '../../../src/lib/clock.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
+import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
+import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
+import {
+  applyClaim,
+  applyMemberHas,
+  applyRelease,
+  forgetHave,
+  passOver,
+} from '../../../src/swarm/schedule/member-events.ts';
+import { originTurns } from '../../../src/swarm/schedule/origin-turns.ts';
+import { pickPieces } from '../../../src/swarm/schedule/piece-picker.ts';
+import { isBetter } from '../../../src/swarm/schedule/rendezvous.ts';
+import { RequestDurations } from '../../../src/swarm/schedule/request-durations.ts';
+import {
+  type DownloadState,
+  dropMember,
+  isAllHeld,
+  isHeldByMembers,
+  markHeld,
+  markMemberHas,
+  type RequestState,
+  unmarkHeld,
+} from '../../../src/swarm/schedule/state.ts';
+import { rankOf, turnOrder } from '../../../src/swarm/schedule/turn-order.ts';
+import {
+  alice,
+  bob,
+  carol,
+  digest,
+  downloadOf,
+  join,
+  KiB,
+  MiB,
+  options,
+  peerStates,
+  self,
+} from './schedule-fixtures.ts';
+
+const random = seededRandom(3);
+const budget = { requests: 8, bytes: 16 * MiB };
+
+function requestOf(changes: Partial<RequestState> = {}): RequestState {
+  return {
+    id: 1,
+    digest,
+    peer: alice,
+    first: 0,
+    count: 1,
+    startedMs: 0,
+    progressMs: 0,
+    receivedBytes: 0,
+    isHedged: false,
+    isStalled: false,
+    ...changes,
+  };
+}
+
+function fly(download: DownloadState, request: RequestState): RequestState {
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    const flights = download.flights.get(piece) ?? new Set();
+    download.flights.set(piece, flights.add(request));
+  }
+  return request;
+}
+
+const ownerOf = (download: DownloadState, extent: number, peers: PeerId[]) =>
+  peers.find((peer) => rankOf(peer, turnOrder(self, download, 0), download, extent) === 0);
+
+describe('rendezvous weights', () => {
+  it('order any two peers the same from both sides, and never a peer before itself', () => {
+    for (let extent = 0; extent < 50; extent += 1) {
+      expect(isBetter(alice, bob, digest, extent)).toBe(!isBetter(bob, alice, digest, extent));
+      expect(isBetter(alice, alice, digest, extent)).toBe(false);
+    }
+  });
+
+  it('spread extents about evenly over the peers', () => {
+    const peers = Array.from({ length: 8 }, (_, at) => `12D3KooW${at}` as PeerId);
+    const wins = new Map<PeerId, number>();
+    for (let extent = 0; extent < 800; extent += 1) {
+      const best = peers.reduce((one, other) => (isBetter(other, one, digest, extent) ? other : one));
+      wins.set(best, (wins.get(best) ?? 0) + 1);
+    }
+    for (const peer of peers) expect(wins.get(peer), peer).toBeGreaterThan(60);
+  });
+
+  it('are part of the wire contract: these orders never change', () => {
+    const one = `sha256:${'00'.repeat(32)}` as Digest;
+    const order = (extent: number) =>
+      ['p1', 'p2', 'p3', 'p4'].sort((a, b) => (isBetter(a as PeerId, b as PeerId, one, extent) ? -1 : 1)).join(' ');
+    expect([0, 1, 2].map(order)).toMatchInlineSnapshot(`
+      [
+        "p3 p1 p2 p4",
+        "p4 p1 p2 p3",
+        "p2 p4 p1 p3",
+      ]
+    `);
+  });
+});
+
+describe('the order of turns', () => {
+  it('has every member that fetches and can ask the origin, and this node', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    join(download, bob, 'all');
+    join(download, carol, [], { canAskOrigin: false });
+    expect(new Set(turnOrder(self, download, 0))).toEqual(new Set([self, alice]));
+  });
+
+  it('leaves out who let a turn go by, until its pause is over', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    download.members.get(alice)!.passedOverUntilMs = 100;
+    expect(turnOrder(self, download, 50)).toEqual([self]);
+    expect(turnOrder(self, download, 100)).toHaveLength(2);
+  });
+
+  it('gives neighbouring extents to different members', () => {
+    const download = downloadOf(8 * MiB);
+    for (const peer of [alice, bob, carol]) join(download, peer, []);
+    const owners = [0, 1, 2, 3].map((extent) => ownerOf(download, extent, [self, alice, bob, carol]));
+    expect(new Set(owners).size).toBe(4);
+  });
+
+  it('has one owner for all extents when the origin only streams whole blobs', () => {
+    const download = downloadOf(8 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    download.isOriginWhole = true;
+    const owners = [0, 1, 2, 3].map((extent) => ownerOf(download, extent, [self, alice, bob]));
+    expect(new Set(owners).size).toBe(1);
+  });
+
+  it('is of this node alone when it relies on itself', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    download.isSelfReliant = true;
+    expect(turnOrder(self, download, 0)).toEqual([self]);
+  });
+
+  it('ranks a stranger last', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    const order = turnOrder(self, download, 0);
+    expect(rankOf(bob, order, download, 0)).toBe(order.length);
+  });
+});
+
+describe('turns at the origin', () => {
+  const turnsAt = (download: DownloadState, nowMs = 0) => originTurns(self, [download], nowMs, options);
+
+  it('give a lone node runs of several extents, and every extent once', () => {
+    const download = downloadOf(32 * MiB);
+    const { turns } = turnsAt(download);
+    const extents = turns.flatMap((turn) => turn.extents);
+    expect(new Set(extents).size).toBe(extents.length);
+    expect(turns.some((turn) => turn.extents.length > 1)).toBe(true);
+  });
+
+  it('give a node among others its own extents at once and the others’ after the takeover time of each rank', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, []);
+    const own = turnsAt(download).turns.flatMap((turn) => turn.extents);
+    for (const extent of own)
+      download.extents[extent]!.claims.set(self, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+    expect(own.length).toBe(2);
+    expect(turnsAt(download, options.takeoverMs - 1).turns).toEqual([]);
+    expect(turnsAt(download, options.takeoverMs - 1).wakeAtMs).toBe(options.takeoverMs);
+    expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
+  });
+
+  it('wait for a claim that moves and take over one that stopped', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, []);
+    download.extents[0]!.dueSinceMs = 0;
+    download.extents[0]!.claims.set(alice, { sinceMs: 0, progressMs: 1_000, receivedBytes: 10 });
+    expect(turnsAt(download, 2_900).turns).toEqual([]);
+    expect(turnsAt(download, 3_000 + options.takeoverMs).turns).toHaveLength(1);
+  });
+
+  it('ask for nothing that is held here or by a member', () => {
+    const download = downloadOf(2 * MiB, { held: [0, 1, 2] });
+    join(download, alice, [3, 4, 5], { canAskOrigin: false });
+    expect(turnsAt(download).turns).toMatchObject([{ first: 6, count: 1 }]);
+  });
+
+  it('ask nothing while the origin may not be asked yet, and say when', () => {
+    const download = downloadOf(2 * MiB, { originNotBeforeMs: 70 });
+    expect(turnsAt(download, 10)).toEqual({ turns: [], wakeAtMs: 70 });
+    expect(turnsAt(downloadOf(2 * MiB, { canAskOrigin: false })).turns).toEqual([]);
+  });
+
+  it('keep few extents on their way at once', () => {
+    const download = downloadOf(64 * MiB);
+    join(download, alice, []);
+    expect(turnsAt(download).turns.flatMap((turn) => turn.extents)).toHaveLength(options.originWindowExtents / 2);
+    expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(
+      options.originWindowExtents,
+    );
+  });
+
+  it('start many small blobs side by side', () => {
+    const blobs = Array.from({ length: 20 }, (_, at) => downloadOf(64 * KiB, { digest: `sha256:${at}` as Digest }));
+    for (const blob of blobs) join(blob, alice, [], { canAskOrigin: false });
+    expect(originTurns(self, blobs, 0, options).turns).toHaveLength(20);
+  });
+
+  it('ask once for the whole blob when the origin ignores Range', () => {
+    const download = downloadOf(8 * MiB);
+    download.isOriginWhole = true;
+    const { turns } = turnsAt(download);
+    expect(turns).toMatchObject([{ first: 0, count: download.plan.pieceCount }]);
+    expect(turns[0]!.extents).toHaveLength(download.plan.extentCount);
+  });
+});
+
+describe('the piece picker', () => {
+  const pick = (download: DownloadState, peers: ReturnType<typeof peerStates>, limits = budget, nowMs = 0) =>
+    pickPieces([download], peers, limits, nowMs, random, options);
+  const picked = (picks: ReturnType<typeof pick>) =>
+    picks.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at));
+
+  it('takes the rarest piece first', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, [0, 1, 2]);
+    join(download, bob, [0, 1]);
+    expect(pick(download, peerStates(alice, bob), { requests: 1, bytes: 16 * MiB })[0]!.first).toBe(2);
+  });
+
+  it('takes what a client waits for before the rarest', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, [0, 1, 2, 5]);
+    join(download, bob, [0, 1]);
+    download.readers.set(1, 0);
+    expect(pick(download, peerStates(alice, bob), { requests: 1, bytes: 16 * MiB })[0]!.first).toBe(0);
+  });
+
+  it.each([
+    ['held', (download: DownloadState) => void markHeld(download, 0)],
+    ['in flight', (download: DownloadState) => void fly(download, requestOf())],
+  ])('never takes a piece that is %s', (_, arrange) => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    arrange(download);
+    expect(picked(pick(download, peerStates(alice)))).toEqual([1]);
+  });
+
+  it.each([
+    ['banned', { isBanned: true }],
+    ['busy', { busyUntilMs: 10 }],
+    ['full', { requests: new Set([requestOf(), requestOf({ id: 2 })]) }],
+  ])('asks nothing of a peer that is %s', (_, state) => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    expect(pick(download, peerStates({ peer: alice, ...state }))).toEqual([]);
+  });
+
+  it('asks nothing of a peer that is no member or not connected', () => {
+    const download = downloadOf(MiB);
+    join(download, bob, 'all');
+    expect(pick(download, peerStates(alice))).toEqual([]);
+  });
+
+  it('takes from no more suppliers than allowed', () => {
+    const download = downloadOf(16 * MiB);
+    const peers = Array.from({ length: 10 }, (_, at) => `peer-${at}` as PeerId);
+    for (const peer of peers) join(download, peer, 'all');
+    expect(new Set(pick(download, peerStates(...peers)).map(({ peer }) => peer)).size).toBeLessThanOrEqual(
+      options.maxSuppliers,
+    );
+  });
+
+  it('prefers a near peer over an equal one', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    join(download, bob, 'all');
+    const peers = peerStates({ peer: alice }, { peer: bob, isNear: true });
+    expect(pick(download, peers, { requests: 1, bytes: 16 * MiB })[0]!.peer).toBe(bob);
+  });
+
+  it('prefers the peer that is expected to be done first', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    join(download, bob, 'all');
+    const peers = peerStates(
+      { peer: alice, rateBytesPerSecond: 100 * MiB },
+      { peer: bob, rateBytesPerSecond: 1 * MiB },
+    );
+    expect(pick(download, peers, { requests: 1, bytes: 16 * MiB })[0]!.peer).toBe(alice);
+  });
+
+  it('asks a fast peer for several pieces at once and a slow one for one', () => {
+    const fast = downloadOf(16 * MiB);
+    join(fast, alice, 'all');
+    const most = Math.max(
+      ...pick(fast, peerStates({ peer: alice, rateBytesPerSecond: 200 * MiB })).map(({ count }) => count),
+    );
+    expect(most).toBe(8);
+    const slow = downloadOf(16 * MiB);
+    join(slow, alice, 'all');
+    const picks = pick(slow, peerStates({ peer: alice, rateBytesPerSecond: MiB }));
+    expect(picks.every(({ count }) => count === 1)).toBe(true);
+  });
+
+  it.each([
+    ['requests', { requests: 0, bytes: MiB }],
+    ['bytes', { requests: 1, bytes: 0 }],
+  ])('takes nothing when no %s are left', (_, limits) => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    expect(pick(download, peerStates(alice), limits)).toEqual([]);
+  });
+});
+
+describe('hedges', () => {
+  const hedge = (
+    download: DownloadState,
+    late: RequestState,
+    nowMs: number,
+    usual = Number.POSITIVE_INFINITY,
+    peers = peerStates(alice, bob),
+  ) =>
+    pickHedges(
+      { downloads: new Map([[download.digest as string, download]]), requests: [late], peers },
+      { usualMs: () => usual, budget: 4, nowMs, random },
+      options,
+    );
+  const twoSeeds = () => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    join(download, bob, 'all');
+    return download;
+  };
+
+  it('ask another holder when a request shows no progress', () => {
+    const download = twoSeeds();
+    const late = fly(download, requestOf());
+    expect(hedge(download, late, options.peerStallMs)).toEqual([]);
+    expect(hedge(download, late, options.peerStallMs + 1)).toMatchObject([{ pick: { peer: bob, first: 0, count: 1 } }]);
+  });
+
+  it('ask another holder when a request takes several times as long as usual', () => {
+    const download = twoSeeds();
+    const late = fly(download, requestOf({ progressMs: 1_490 }));
+    expect(hedge(download, late, 1_499, 500)).toEqual([]);
+    expect(hedge(download, late, 1_501, 500)).toHaveLength(1);
+  });
+
+  it.each([
+    ['was hedged before', { isHedged: true }],
+    ['goes to the origin', { peer: undefined }],
+    ['has brought all its pieces', { first: 1 }],
+  ])('leave a request alone that %s', (_, changes) => {
+    const download = twoSeeds();
+    markHeld(download, 1);
+    expect(hedge(download, fly(download, requestOf(changes)), 60_000)).toEqual([]);
+  });
+
+  it.each([
+    ['nobody else holds the piece', () => peerStates(alice)],
+    ['the other holder is banned', () => peerStates(alice, { peer: bob, isBanned: true })],
+    ['the other holder is full', () => peerStates(alice, { peer: bob, requests: new Set([requestOf(), requestOf()]) })],
+  ])('ask nobody when %s', (_, peers) => {
+    const download = twoSeeds();
+    expect(hedge(download, fly(download, requestOf()), 60_000, 1, peers())).toEqual([]);
+  });
+
+  it('skip what the request brought already', () => {
+    const download = twoSeeds();
+    const late = fly(download, requestOf({ count: 2 }));
+    markHeld(download, 0);
+    expect(hedge(download, late, 60_000)[0]!.pick.first).toBe(1);
+  });
+});
+
+describe('what members say', () => {
+  it('stops own requests to the origin for pieces that a member has by now', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, []);
+    fly(download, requestOf({ peer: undefined, count: 2, id: 9 }));
+    expect(applyMemberHas(download, alice, [0], 0)).toEqual([]);
+    expect(applyMemberHas(download, alice, [1], 0)).toEqual([9]);
+  });
+
+  it('is ignored of pieces when the sender is no member', () => {
+    const download = downloadOf(MiB);
+    expect(applyMemberHas(download, alice, [0], 0)).toEqual([]);
+    expect(download.availability[0]).toBe(0);
+  });
+
+  it('replaces what was known of it', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, [0, 1]);
+    join(download, alice, [1]);
+    expect([...download.availability]).toEqual([0, 1]);
+  });
+
+  it('makes a member that has everything a seed', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, [0]);
+    applyMemberHas(download, alice, [1], 0);
+    expect(download.members.get(alice)!.isFetching).toBe(false);
+  });
+
+  it('does not count while this node relies on itself', () => {
+    const download = downloadOf(MiB);
+    download.isSelfReliant = true;
+    join(download, alice, 'all');
+    expect([...download.availability]).toEqual([0, 0]);
+  });
+
+  it('passes over who let an extent go by that another takes', () => {
+    const download = downloadOf(4 * MiB);
+    for (const peer of [alice, bob, carol]) join(download, peer, []);
+    const order = turnOrder(self, download, 0);
+    const extent = 0;
+    const [owner, second] = order;
+    download.extents[extent]!.dueSinceMs = 0;
+    passOver(self, download, extent, second!, options.takeoverMs - 1, options);
+    const passed = () => [...download.members.values()].filter(({ passedOverUntilMs }) => passedOverUntilMs > 0);
+    expect(passed()).toEqual([]);
+    passOver(self, download, extent, second!, options.takeoverMs, options);
+    expect(passed().map(({ peer }) => peer)).toEqual(owner === self ? [] : [owner]);
+  });
+
+  it('renews a claim when its bytes grow, and not when they are said again', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, []);
+    const claimAt = (nowMs: number, receivedBytes: number) =>
+      applyClaim(self, download, alice, 0, receivedBytes, nowMs, options);
+    claimAt(0, 0);
+    claimAt(100, 10);
+    claimAt(200, 10);
+    expect(download.extents[0]!.claims.get(alice)).toMatchObject({ sinceMs: 0, progressMs: 100 });
+  });
+
+  it('does not renew the claims of a member that never has a piece to show', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, []);
+    for (let second = 0; second < 120; second += 1)
+      applyClaim(self, download, alice, 1, second, second * 1_000, options);
+    expect(download.extents[1]!.claims.get(alice)!.progressMs).toBeLessThan(40_000);
+    applyMemberHas(download, alice, [0], 120_000);
+    applyClaim(self, download, alice, 1, 500, 121_000, options);
+    expect(download.extents[1]!.claims.get(alice)!.progressMs).toBe(121_000);
+  });
+
+  it('is ignored of an extent that the blob does not have', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, []);
+    applyClaim(self, download, alice, 99, 0, 0, options);
+    applyRelease(download, alice, 99, 0);
+    expect(download.extents.every(({ claims }) => claims.size === 0)).toBe(true);
+  });
+
+  it('frees one turn on a release and all on giving up the origin', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, []);
+    for (const extent of [0, 1]) applyClaim(self, download, alice, extent, 0, 0, options);
+    applyRelease(download, alice, 0, 0);
+    expect(download.extents.map(({ claims }) => claims.size)).toEqual([0, 1, 0, 0]);
+    expect(download.members.get(alice)!.passedOverUntilMs).toBeGreaterThan(0);
+    applyRelease(download, alice, undefined, 0);
+    expect(download.extents.map(({ claims }) => claims.size)).toEqual([0, 0, 0, 0]);
+    expect(download.members.get(alice)!.canAskOrigin).toBe(false);
+  });
+
+  it('loses a seed that turns out not to have what it said, and only the pieces of one that still fetches', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, 'all');
+    join(download, bob, [0]);
+    forgetHave(download, requestOf({ peer: alice }));
+    forgetHave(download, requestOf({ peer: bob }));
+    expect([...download.members.keys()]).toEqual([bob]);
+    expect([...download.availability]).toEqual([0, 0]);
+  });
+});
+
+describe('a blockage', () => {
+  const blockageOf = (download: DownloadState, nowMs = 0) => findBlockage(download, self, nowMs, options);
+  const failing = (sizeBytes: number) => {
+    const download = downloadOf(sizeBytes);
+    download.originFailures = 1;
+    return download;
+  };
+
+  it.each([
+    ['all is held', () => downloadOf(MiB, { held: [0, 1], canAskOrigin: false })],
+    ['the origin can be asked', () => downloadOf(MiB)],
+    [
+      'a member holds what is missing',
+      () => {
+        const download = failing(MiB);
+        join(download, alice, 'all');
+        return download;
+      },
+    ],
+    [
+      'a peer is sending',
+      () => {
+        const download = failing(MiB);
+        fly(download, requestOf());
+        return download;
+      },
+    ],
+    [
+      'the origin is sending',
+      () => {
+        const download = failing(MiB);
+        fly(download, requestOf({ peer: undefined, receivedBytes: 1 }));
+        return download;
+      },
+    ],
+    [
+      'somebody else is at the origin',
+      () => {
+        const download = failing(MiB);
+        join(download, alice, []);
+        applyClaim(self, download, alice, 0, 0, 0, options);
+        return download;
+      },
+    ],
+  ])('is none while %s', (_, arrange) => {
+    expect(blockageOf(arrange(), 100)).toBeUndefined();
+  });
+
+  it('counts the pieces that nobody can give', () => {
+    const download = downloadOf(MiB, { canAskOrigin: false, held: [0] });
+    expect(blockageOf(download)).toEqual({ missingPieces: 1 });
+  });
+
+  it('is there while a failed origin is asked again and sends nothing', () => {
+    const download = failing(MiB);
+    fly(download, requestOf({ peer: undefined, count: 2 }));
+    expect(blockageOf(download)).toEqual({ missingPieces: 2 });
+  });
+
+  it('is there when the one at the origin stopped moving', () => {
+    const download = failing(MiB);
+    join(download, alice, []);
+    applyClaim(self, download, alice, 0, 0, 0, options);
+    expect(blockageOf(download, options.originStallMs)).toEqual({ missingPieces: 2 });
+  });
+
+  it('is there for a node that relies on itself, whatever others claim', () => {
+    const download = failing(MiB);
+    join(download, alice, []);
+    applyClaim(self, download, alice, 0, 0, 0, options);
+    download.isSelfReliant = true;
+    expect(blockageOf(download)).toEqual({ missingPieces: 2 });
+  });
+});
+
+describe('durations of requests', () => {
+  it('are unknown before there are enough', () => {
+    const durations = new RequestDurations();
+    for (let at = 0; at < 7; at += 1) durations.add(100, 10);
+    expect(durations.usualMs(100)).toBe(Number.POSITIVE_INFINITY);
+    durations.add(100, 10);
+    expect(durations.usualMs(200)).toBe(20);
+  });
+
+  it('follow the latest ones and shrug off a few slow ones', () => {
+    const durations = new RequestDurations();
+    for (let at = 0; at < 64; at += 1) durations.add(1, 1_000);
+    for (let at = 0; at < 64; at += 1) durations.add(1, at % 10 === 0 ? 500 : 10);
+    expect(durations.usualMs(1)).toBe(10);
+  });
+});
+
+describe('the state of a download', () => {
+  it('counts pieces nobody holds per extent, whoever comes and goes', () => {
+    const download = downloadOf(2 * MiB);
+    const unheld = () => download.extents.map((extent) => extent.unheld);
+    expect(unheld()).toEqual([5, 2]);
+    join(download, alice, [0, 5]);
+    join(download, bob, [5]);
+    markHeld(download, 0);
+    expect(unheld()).toEqual([4, 1]);
+    dropMember(download, alice);
+    expect(unheld()).toEqual([4, 1]);
+    dropMember(download, bob);
+    unmarkHeld(download, 0);
+    expect(unheld()).toEqual([5, 2]);
+  });
+
+  it('forgets the claims of who leaves, member or not', () => {
+    const download = downloadOf(MiB);
+    applyClaim(self, download, alice, 0, 0, 0, options);
+    dropMember(download, alice);
+    expect(download.extents[0]!.claims.size).toBe(0);
+  });
+
+  it('tells whether a request has anything left to bring', () => {
+    const download = downloadOf(MiB);
+    join(download, alice, [1]);
+    const request = requestOf({ count: 2 });
+    expect(isHeldByMembers(download, request)).toBe(false);
+    markHeld(download, 0);
+    expect([isHeldByMembers(download, request), isAllHeld(download, request)]).toEqual([true, false]);
+    markHeld(download, 1);
+    expect(isAllHeld(download, request)).toBe(true);
+    expect(markMemberHas(download, download.members.get(alice)!, 1)).toBe(false);
+    expect(planPieces(MiB).pieceCount).toBe(2);
+  });
+});

@@ -1,0 +1,355 @@
+import { describe, expect, it } from 'vitest';
+import { Bitfield } from '../../../src/content/bitfield.ts';
+import type { PeerId } from '../../../src/content/peer-id.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
+import type { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
+import {
+  alice,
+  bob,
+  cancels,
+  createTestScheduler,
+  digest,
+  extentRequests,
+  MiB,
+  options,
+  pieceRequests,
+  self,
+} from './schedule-fixtures.ts';
+
+function add(
+  scheduler: Scheduler,
+  sizeBytes: number,
+  changes: { originDelayMs?: number; canAskOrigin?: boolean } = {},
+) {
+  return scheduler.addDownload({ digest, sizeBytes, originDelayMs: 0, canAskOrigin: true, held: [], ...changes });
+}
+
+function seed(scheduler: Scheduler, peer: PeerId) {
+  scheduler.peerSeen(peer, false);
+  scheduler.memberState(digest, peer, { pieces: undefined, isFetching: false, canAskOrigin: false });
+}
+
+function fetcher(scheduler: Scheduler, peer: PeerId, pieceCount: number, pieces: number[] = []) {
+  scheduler.peerSeen(peer, false);
+  const have = new Bitfield(pieceCount);
+  for (const piece of pieces) have.add(piece);
+  scheduler.memberState(digest, peer, { pieces: have, isFetching: true, canAskOrigin: true });
+}
+
+describe('the scheduler of a lone node', () => {
+  it('asks the origin for everything, once', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, 4 * MiB);
+    const requests = extentRequests(scheduler.decide());
+    const asked = requests.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at));
+    expect(asked.sort((a, b) => a - b)).toEqual(Array.from({ length: plan.pieceCount }, (_, piece) => piece));
+    expect(scheduler.decide()).toEqual([]);
+  });
+
+  it('waits as long as it is told before it asks the origin, or until it is released', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, MiB, { originDelayMs: 500 });
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(100);
+    scheduler.releaseOrigin(digest, 50);
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(50);
+    expect(extentRequests(scheduler.decide())).not.toEqual([]);
+  });
+
+  it('asks a failed origin again after growing pauses, not before the origin said so', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024);
+    const fail = (retryAfterMs: number | undefined) => {
+      for (const { id } of extentRequests(scheduler.decide()))
+        scheduler.requestEnded(id, { kind: 'originFailed', isFinal: false, retryAfterMs });
+    };
+    fail(undefined);
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(500);
+    fail(9_000);
+    clock.advance(8_999);
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(1);
+    expect(extentRequests(scheduler.decide())).toHaveLength(1);
+  });
+
+  it('does not ask an origin again that said no for good, until the blob is known elsewhere', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024);
+    const [request] = extentRequests(scheduler.decide());
+    scheduler.requestEnded(request!.id, { kind: 'originFailed', isFinal: true, retryAfterMs: undefined });
+    clock.advance(60_000);
+    expect(scheduler.decide()).toEqual([]);
+    expect(scheduler.findBlockage(digest)).toEqual({ missingPieces: 1 });
+    scheduler.allowOrigin(digest);
+    expect(extentRequests(scheduler.decide())).toHaveLength(1);
+  });
+
+  it('stops parts and asks for the whole when the origin ignores Range', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, 8 * MiB);
+    const parts = extentRequests(scheduler.decide()).map(({ id }) => id);
+    scheduler.originIsWhole(digest);
+    const actions = scheduler.decide();
+    expect(cancels(actions)).toEqual(parts);
+    expect(extentRequests(actions)).toMatchObject([{ first: 0, count: plan.pieceCount }]);
+    scheduler.originIsWhole(digest);
+    expect(scheduler.decide().filter(({ kind }) => kind !== 'cancel')).toEqual([]);
+  });
+
+  it('cancels the requests of a download that is removed, and starts it anew as if it never was', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, MiB);
+    seed(scheduler, alice);
+    const before = scheduler.decide();
+    const ids = pieceRequests(before).map(({ id }) => id);
+    scheduler.removeDownload(digest);
+    add(scheduler, MiB);
+    const actions = scheduler.decide();
+    expect(cancels(actions)).toEqual(ids);
+    const [own] = extentRequests(actions);
+    for (const id of ids) expect(scheduler.requestEnded(id, { kind: 'cancelled' })).toBeUndefined();
+    expect(scheduler.downloads.get(digest)!.extents[0]!.claims.has(self)).toBe(own !== undefined);
+    expect(scheduler.peers.get(alice)!.inFlightBytes).toBe(0);
+  });
+
+  it('knows nothing of downloads it was not given', () => {
+    const { scheduler } = createTestScheduler();
+    const other = `sha256:${'cd'.repeat(32)}` as Digest;
+    scheduler.releaseOrigin(other, 0);
+    scheduler.memberState(other, alice, { pieces: undefined, isFetching: false, canAskOrigin: false });
+    scheduler.memberHas(other, alice, [0]);
+    scheduler.memberLeft(other, alice);
+    scheduler.memberClaims(other, alice, 0, 0);
+    scheduler.memberReleases(other, alice, 0);
+    scheduler.originIsWhole(other);
+    scheduler.allowOrigin(other);
+    scheduler.readerAt(other, 1, 0);
+    scheduler.requestProgress(99, 1);
+    scheduler.distrust(other, [0]);
+    scheduler.relyOnSelf(other);
+    scheduler.pieceRefused(other, 0, alice);
+    expect(scheduler.pieceStored(other, 0, 1)).toBe(false);
+    expect(scheduler.requestEnded(99, { kind: 'failed' })).toBeUndefined();
+    expect(scheduler.findBlockage(other)).toBeUndefined();
+    expect(scheduler.decide()).toEqual([]);
+  });
+});
+
+describe('the scheduler among peers', () => {
+  it('takes from a seed and leaves the origin alone', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, MiB);
+    seed(scheduler, alice);
+    const actions = scheduler.decide();
+    expect(extentRequests(actions)).toEqual([]);
+    expect(pieceRequests(actions).every(({ peer }) => peer === alice)).toBe(true);
+  });
+
+  it('keeps requests and bytes in flight within bounds', () => {
+    const { scheduler } = createTestScheduler({ maxRequests: 3, maxInFlightBytes: 2 * MiB });
+    add(scheduler, 32 * MiB);
+    for (const peer of [alice, bob, 'p3', 'p4'] as PeerId[]) seed(scheduler, peer);
+    const requests = pieceRequests(scheduler.decide());
+    expect(requests.length).toBeLessThanOrEqual(3);
+    let bytes = 0;
+    for (const state of scheduler.peers.values()) bytes += state.inFlightBytes;
+    expect(bytes).toBeLessThanOrEqual(2.5 * MiB);
+  });
+
+  it('stops an own request to the origin when a better-ranked member claims the same', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, 64 * 1024);
+    const [own] = extentRequests(scheduler.decide());
+    for (const peer of Array.from({ length: 12 }, (_, at) => `p${at}` as PeerId)) {
+      fetcher(scheduler, peer, plan.pieceCount);
+      scheduler.memberClaims(digest, peer, 0, 0);
+    }
+    expect(cancels(scheduler.decide())).toEqual([own!.id]);
+  });
+
+  it('stops an own request that stands still when anybody else claims the same', () => {
+    const { clock, scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, 64 * 1024);
+    const [own] = extentRequests(scheduler.decide());
+    clock.advance(options.originStallMs + 1);
+    for (const peer of [alice, bob]) fetcher(scheduler, peer, plan.pieceCount);
+    scheduler.memberClaims(digest, alice, 0, 0);
+    expect(cancels(scheduler.decide())).toEqual([own!.id]);
+  });
+
+  it('takes no piece from the origin that a member has meanwhile', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, 64 * 1024);
+    const [own] = extentRequests(scheduler.decide());
+    fetcher(scheduler, alice, plan.pieceCount);
+    scheduler.memberHas(digest, alice, [0]);
+    expect(cancels(scheduler.decide())).toEqual([own!.id]);
+  });
+
+  it('comes back to a busy peer after about the time it named', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    expect(scheduler.requestEnded(request!.id, { kind: 'busy', retryAfterMs: 100 })).toBeUndefined();
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(150);
+    expect(pieceRequests(scheduler.decide())).toHaveLength(1);
+  });
+
+  it('doubts a peer whose request failed, longer each time, and asks the origin meanwhile', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024);
+    const pauses: number[] = [];
+    for (let time = 0; time < 3; time += 1) {
+      seed(scheduler, alice);
+      const [request] = pieceRequests(scheduler.decide());
+      const doubt = scheduler.requestEnded(request!.id, { kind: 'failed' });
+      expect(doubt).toMatchObject({ peer: alice });
+      pauses.push(doubt!.pauseMs);
+      const own = extentRequests(scheduler.decide());
+      expect(own).toHaveLength(1);
+      scheduler.requestEnded(own[0]!.id, { kind: 'cancelled' });
+      clock.advance(doubt!.pauseMs);
+    }
+    expect(pauses[2]).toBeGreaterThan(pauses[0]!);
+  });
+
+  it('takes a peer that does not have the pieces at its word', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024);
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    expect(scheduler.requestEnded(request!.id, { kind: 'absent' })).toBeUndefined();
+    expect(extentRequests(scheduler.decide())).toHaveLength(1);
+  });
+
+  it('gives up a request that stands still, and counts it against the peer', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    clock.advance(2 * options.peerStallMs);
+    expect(scheduler.decide()).toEqual([]);
+    clock.advance(1);
+    expect(cancels(scheduler.decide())).toEqual([request!.id]);
+    expect(scheduler.requestEnded(request!.id, { kind: 'cancelled' })).toMatchObject({ peer: alice });
+  });
+
+  it('gives up a request that drips', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    let received = 0;
+    let actions = scheduler.decide();
+    for (let second = 0; second < 11; second += 1) {
+      received += 1_000;
+      for (const { id } of [...scheduler.requests.values()]) scheduler.requestProgress(id, received);
+      clock.advance(1_000);
+      actions = scheduler.decide();
+    }
+    expect(cancels(actions)).toContain(request!.id);
+  });
+
+  it('bears with a slow peer', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    scheduler.decide();
+    let received = 0;
+    for (let second = 0; second < 30; second += 1) {
+      received += 32 * 1024;
+      for (const { id } of [...scheduler.requests.values()]) scheduler.requestProgress(id, received);
+      clock.advance(1_000);
+      expect(cancels(scheduler.decide())).toEqual([]);
+    }
+  });
+
+  it('hedges a stalled request with another holder and cancels whichever is not needed any more', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [first] = pieceRequests(scheduler.decide());
+    seed(scheduler, bob);
+    clock.advance(options.peerStallMs + 1);
+    const hedges = scheduler.decide();
+    expect(hedges).toMatchObject([{ kind: 'fetchPieces', isHedge: true, request: { peer: bob } }]);
+    const [second] = pieceRequests(hedges);
+    expect(scheduler.pieceStored(digest, 0, second!.id)).toBe(true);
+    expect(scheduler.pieceStored(digest, 0, first!.id)).toBe(false);
+    expect(cancels(scheduler.decide())).toEqual([first!.id]);
+  });
+
+  it('cancels what it asked of a peer that is gone, and does not mistake its end for that of a later life', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const ids = pieceRequests(scheduler.decide()).map(({ id }) => id);
+    scheduler.peerGone(alice);
+    expect(cancels(scheduler.decide())).toEqual(ids);
+    seed(scheduler, alice);
+    for (const id of ids) expect(scheduler.requestEnded(id, { kind: 'failed' })).toBeUndefined();
+    expect(scheduler.peers.get(alice)).toMatchObject({ failures: 0, inFlightBytes: 0 });
+  });
+
+  it('believes nothing of a banned peer, and again what it says once the ban is over', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    scheduler.ban(alice);
+    scheduler.memberState(digest, alice, { pieces: undefined, isFetching: false, canAskOrigin: false });
+    scheduler.memberHas(digest, alice, [0]);
+    expect(pieceRequests(scheduler.decide())).toEqual([]);
+    seed(scheduler, alice);
+    expect(pieceRequests(scheduler.decide())).not.toEqual([]);
+  });
+
+  it('fetches dropped pieces again, from members only once they say anew that they hold them', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    scheduler.pieceStored(digest, 0, request!.id);
+    scheduler.requestEnded(request!.id, { kind: 'done', bytes: 64 * 1024 });
+    scheduler.distrust(digest, [0]);
+    expect(scheduler.decide()).toEqual([]);
+    seed(scheduler, alice);
+    expect(pieceRequests(scheduler.decide())).toHaveLength(1);
+  });
+
+  it('reads everything from the origin when it relies on itself, whatever members say', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024);
+    seed(scheduler, alice);
+    scheduler.relyOnSelf(digest);
+    seed(scheduler, alice);
+    scheduler.memberHas(digest, alice, [0]);
+    scheduler.memberClaims(digest, alice, 0, 0);
+    const actions = scheduler.decide();
+    expect([pieceRequests(actions), extentRequests(actions)]).toMatchObject([[], [{ first: 0 }]]);
+  });
+
+  it('takes a piece that a peer sent wrong from another', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    scheduler.pieceRefused(digest, 0, alice);
+    scheduler.requestEnded(request!.id, { kind: 'failed' });
+    seed(scheduler, bob);
+    expect(pieceRequests(scheduler.decide())).toMatchObject([{ peer: bob }]);
+  });
+
+  it('learns the rates of peers from what they sent', () => {
+    const { clock, scheduler } = createTestScheduler();
+    add(scheduler, MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    clock.advance(1_000);
+    scheduler.requestEnded(request!.id, { kind: 'done', bytes: 512 * 1024 });
+    expect(scheduler.peers.get(alice)!.rateBytesPerSecond).toBe(512 * 1024);
+  });
+});
