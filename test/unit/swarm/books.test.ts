@@ -1,0 +1,189 @@
+import { describe, expect, it } from 'vitest';
+import type { PeerId } from '../../../src/content/peer-id.ts';
+import { seededRandom } from '../../../src/lib/clock.ts';
+import { TaskGroup } from '../../../src/lib/task-group.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
+import { BanList } from '../../../src/swarm/bans.ts';
+import { Ledger } from '../../../src/swarm/ledger.ts';
+import { Resumption } from '../../../src/swarm/resumption.ts';
+import type { BlobRequest, Transfer } from '../../../src/swarm/swarm.ts';
+import { UploadQueue, type UploadTicket } from '../../../src/swarm/upload-queue.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { alice, bob, carol, digest } from './schedule-fixtures.ts';
+
+describe('the ban list', () => {
+  it('forgets a ban after its time', () => {
+    const clock = new FakeClock();
+    const bans = new BanList(clock, { banMs: 1_000 });
+    bans.add(alice, 'wrong bytes', 'piece 3');
+    expect(bans.find(alice)).toEqual({ reason: 'wrong bytes', evidence: 'piece 3', sinceMs: clock.wallMs() });
+    clock.advance(999);
+    expect([...bans.list().keys()]).toEqual([alice]);
+    clock.advance(1);
+    expect(bans.list().size).toBe(0);
+    expect(bans.has(alice)).toBe(false);
+  });
+
+  it('makes room by the oldest ban', () => {
+    const bans = new BanList(new FakeClock(), { banMs: 1_000 });
+    for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'wrong bytes', '');
+    expect(bans.list().size).toBe(1_024);
+    expect(bans.has('p0' as PeerId)).toBe(false);
+  });
+});
+
+describe('the ledger', () => {
+  it('keeps one account per peer and starts over rather than grow without bound', () => {
+    const ledger = new Ledger();
+    ledger.accountOf(alice).sent += 5;
+    expect(ledger.accountOf(alice).sent).toBe(5);
+    for (let at = 0; at < 8_192; at += 1) ledger.accountOf(`p${at}` as PeerId);
+    expect(ledger.accounts.size).toBeLessThanOrEqual(8_192);
+  });
+
+  it('keeps the latest transfers', () => {
+    const ledger = new Ledger();
+    for (let at = 0; at < 300; at += 1) ledger.transferEnded({ sizeBytes: at } as Transfer);
+    expect([ledger.ended.length, ledger.ended[0]!.sizeBytes]).toEqual([256, 44]);
+  });
+});
+
+describe('the upload queue', () => {
+  function setUp(slots: number, maxWaiting = 8) {
+    const queue = new UploadQueue({ slots, maxWaiting });
+    const granted: string[] = [];
+    const ticket = (peer: PeerId, pieceKey: string, isUrgent = false): UploadTicket => ({
+      peer,
+      pieceKey,
+      isUrgent,
+      grant: () => granted.push(`${peer} ${pieceKey}`),
+    });
+    return { queue, granted, ticket };
+  }
+
+  it('grants while there are slots, then queues, then refuses', () => {
+    const { queue, granted, ticket } = setUp(1, 1);
+    expect([queue.enter(ticket(alice, 'a')), queue.enter(ticket(bob, 'a')), queue.enter(ticket(carol, 'a'))]).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect([granted, queue.running, queue.waiting]).toEqual([['alice a'], 1, 1]);
+  });
+
+  it('sends what was sent least often first, then to whom it sends least, then in order', () => {
+    const { queue, granted, ticket } = setUp(2);
+    const first = ticket(alice, 'common');
+    queue.enter(first);
+    const second = ticket(alice, 'other');
+    queue.enter(second);
+    for (const [peer, key] of [
+      [alice, 'common'],
+      [alice, 'new'],
+      [bob, 'new'],
+      [carol, 'newer'],
+    ] as const)
+      queue.enter(ticket(peer, key));
+    granted.length = 0;
+    queue.release(first);
+    queue.release(second);
+    expect(granted).toEqual(['bob new', 'carol newer']);
+  });
+
+  it('lets the first pieces of a blob past the others, within a bound', () => {
+    const { queue, granted, ticket } = setUp(1, 100);
+    queue.enter(ticket(alice, 'big'));
+    const urgent = Array.from({ length: 10 }, (_, at) => ticket(bob, `head${at}`, true));
+    for (const each of urgent) queue.enter(each);
+    expect(queue.running).toBe(9);
+    queue.release(urgent[0]!);
+    expect([queue.running, granted.at(-1)]).toEqual([9, 'bob head8']);
+  });
+
+  it('grants nothing to who left', () => {
+    const { queue, granted, ticket } = setUp(1);
+    const first = ticket(alice, 'a');
+    const leaving = ticket(bob, 'b');
+    queue.enter(first);
+    queue.enter(leaving);
+    expect([queue.leave(leaving), queue.leave(leaving), queue.leave(first)]).toEqual([true, false, false]);
+    queue.release(first);
+    expect([granted, queue.running]).toEqual([['alice a'], 0]);
+  });
+});
+
+describe('the resumption of failed downloads', () => {
+  const request: BlobRequest = { digest, sizeBytes: 1, repository: { namespace: 'n', name: 'r' } };
+
+  function setUp(resumeForMs: number) {
+    const clock = new FakeClock();
+    const errors: Error[] = [];
+    const tasks = new TaskGroup((error) => errors.push(error));
+    const retriedAtMs: number[] = [];
+    let isHealed = false;
+    const resumption: Resumption = new Resumption(
+      {
+        clock,
+        random: seededRandom(1),
+        tasks,
+        retry: ([again]) => {
+          retriedAtMs.push(clock.nowMs());
+          if (isHealed) resumption.forget(again!.digest);
+          else resumption.failed(again!.digest, [again!]);
+        },
+      },
+      { resumeForMs },
+    );
+    const heal = () => {
+      isHealed = true;
+    };
+    return { clock, tasks, resumption, retriedAtMs, heal, errors };
+  }
+
+  it('tries again after growing pauses of one to fifteen seconds, and gives up in the end', async () => {
+    const { clock, resumption, retriedAtMs } = setUp(120_000);
+    resumption.failed(digest, [request]);
+    await clock.advanceAsync(600_000);
+    const pauses = retriedAtMs.map((at, index) => at - (retriedAtMs[index - 1] ?? 0));
+    expect(pauses[0]).toBeGreaterThanOrEqual(500);
+    expect(pauses[0]).toBeLessThanOrEqual(1_500);
+    expect(Math.max(...pauses)).toBeLessThanOrEqual(15_000);
+    expect(Math.max(...pauses)).toBeGreaterThan(7_000);
+    expect(retriedAtMs.at(-1)).toBeLessThanOrEqual(120_000);
+    expect([resumption.size, clock.pending]).toEqual([0, 0]);
+  });
+
+  it('stops when the blob is complete', async () => {
+    const { clock, resumption, retriedAtMs, heal } = setUp(120_000);
+    resumption.failed(digest, [request]);
+    await clock.advanceAsync(5_000);
+    heal();
+    await clock.advanceAsync(60_000);
+    const { length } = retriedAtMs;
+    await clock.advanceAsync(60_000);
+    expect([retriedAtMs.length, resumption.size]).toEqual([length, 0]);
+  });
+
+  it('stops when a client asks for the blob', async () => {
+    const { clock, resumption, retriedAtMs, errors } = setUp(120_000);
+    resumption.failed(digest, [request]);
+    resumption.forget(digest);
+    await clock.advanceAsync(60_000);
+    expect([retriedAtMs, clock.pending, errors]).toEqual([[], 0, []]);
+  });
+
+  it('does nothing when it may not', async () => {
+    const { clock, resumption, retriedAtMs } = setUp(0);
+    resumption.failed(digest, [request]);
+    await clock.advanceAsync(60_000);
+    expect([retriedAtMs, resumption.size]).toEqual([[], 0]);
+  });
+
+  it('holds no more blobs than its bound, and nothing after a stop', async () => {
+    const { clock, resumption, tasks } = setUp(120_000);
+    for (let at = 0; at < 300; at += 1) resumption.failed(`sha256:${at}` as Digest, [request]);
+    expect(resumption.size).toBe(256);
+    await tasks.stop();
+    expect([tasks.size, clock.pending]).toEqual([0, 0]);
+  });
+});
