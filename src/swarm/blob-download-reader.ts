@@ -1,4 +1,6 @@
+import { Bitfield } from '../content/bitfield.ts';
 import { pieceAt, pieceRange } from '../content/piece-plan.ts';
+import type { SignedPiece } from '../content/signed-piece.ts';
 import { isCode } from '../lib/errors.ts';
 import type { BlobHandle } from '../store/blob-store.ts';
 import type { BlobDownload } from './blob-download.ts';
@@ -7,14 +9,22 @@ import type { DownloadReader } from './swarm.ts';
 
 /**
  * Streams a range of a download: what is verified by piece now, the last piece's worth of the range only once the digest of the
- * whole blob is, and from the store when it is there.
+ * whole blob is, and from the store when it is there. When the digest was wrong and pieces were fetched anew, a reader that gave
+ * out other bytes than those that proved right fails: it never completes on wrong bytes.
  */
+const noHash = new Uint8Array();
+
 export class BlobDownloadReader implements DownloadReader {
   readonly #download: BlobDownload;
   readonly #id: number;
   readonly #end: number;
   readonly #withheldFrom: number;
   readonly #onClose: () => void;
+  /** Pieces of which bytes were given out. */
+  readonly #given: Bitfield;
+  /** Pieces that were given out and thrown away later, each with the hash it had then. */
+  readonly #doubted: SignedPiece[] = [];
+  #error: SwarmError | undefined;
   #handle: Promise<BlobHandle> | undefined;
   #wake: (() => void) | undefined;
   #isClosed = false;
@@ -25,6 +35,22 @@ export class BlobDownloadReader implements DownloadReader {
     this.#end = Math.min(range.end, download.sizeBytes);
     this.#withheldFrom = Math.max(range.start, this.#end - download.plan.pieceBytes);
     this.#onClose = onClose;
+    this.#given = new Bitfield(download.plan.pieceCount);
+  }
+
+  /** The digest was wrong: these pieces are thrown away. */
+  doubt(pieces: readonly SignedPiece[]): void {
+    for (const piece of pieces) if (this.#given.has(piece.index)) this.#doubted.push(piece);
+  }
+
+  /** The digest is right over these pieces. */
+  settle(proven: ReadonlyMap<number, SignedPiece>): void {
+    const { digest } = this.#download;
+    for (const { index, hash } of this.#doubted) {
+      if (Buffer.compare(proven.get(index)?.hash ?? noHash, hash) === 0) continue;
+      const details = { digest, piece: index };
+      this.#error = new SwarmError('SWARM_DIGEST_MISMATCH', 'bytes that were given out proved wrong', { details });
+    }
   }
 
   async read(target: Uint8Array, position: number, signal: AbortSignal): Promise<number> {
@@ -32,9 +58,11 @@ export class BlobDownloadReader implements DownloadReader {
     const download = this.#download;
     for (;;) {
       signal.throwIfAborted();
-      if (download.error !== undefined) throw download.error;
+      const error = this.#error ?? download.error;
+      if (error !== undefined) throw error;
       const limit = Math.min(this.#readableEnd(position), position + target.length);
       if (limit > position) {
+        if (!download.isVerified) this.#give(position, limit);
         const count = await this.#readNow(target.subarray(0, limit - position), position);
         if (count > 0) return count;
       } else {
@@ -69,6 +97,12 @@ export class BlobDownloadReader implements DownloadReader {
     const last = piece + 8;
     while (piece < last && download.hasPiece(piece + 1)) piece += 1;
     return Math.min(pieceRange(download.plan, piece).end, this.#withheldFrom);
+  }
+
+  /** Before the read, so that pieces thrown away while it runs count as given. */
+  #give(start: number, end: number): void {
+    const { plan } = this.#download;
+    for (let piece = pieceAt(plan, start); piece <= pieceAt(plan, end - 1); piece += 1) this.#given.add(piece);
   }
 
   async #readNow(target: Uint8Array, position: number): Promise<number> {

@@ -184,6 +184,7 @@ export class BlobDownload implements Download {
   /** The digest is right: readers get the rest at once, the blob becomes complete. */
   async commit(verified: Digest): Promise<void> {
     this.mark('verified');
+    for (const reader of this.#readers) reader.settle(this.heldPieces);
     this.notify();
     this.#verifier?.close();
     await this.#ingest?.commit(verified);
@@ -195,6 +196,8 @@ export class BlobDownload implements Download {
     const ingest = this.#ingest;
     if (ingest === undefined) return;
     this.#verifier?.close();
+    const dropped = indexes.flatMap((index) => ingest.pieces.get(index) ?? []);
+    for (const reader of this.#readers) reader.doubt(dropped);
     await ingest.dropPieces(indexes);
     for (const index of indexes) this.suppliers.delete(index);
     this.#openVerifier(ingest);

@@ -95,6 +95,33 @@ describe('readers of a swarm download', () => {
   });
 });
 
+describe('readers of a blob whose origin sent a wrong byte once', () => {
+  it('fail if they gave that byte out, and get the right ones if they begin anew', async () => {
+    let isFirst = true;
+    const origin = createMemoryOrigin({
+      alterBody: async function* (call, chunks) {
+        let isWrong = isFirst && call.range?.start === 0;
+        if (isWrong) isFirst = false;
+        for await (const chunk of chunks) {
+          const copy = Buffer.from(chunk);
+          if (isWrong) copy[0] = (copy[0] ?? 0) ^ 1;
+          isWrong = false;
+          yield copy;
+        }
+      },
+    });
+    const { bytes, request } = putBlob([origin], 3 * MiB);
+    await using fleet = await startSwarmFleet(1, origin);
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    const early = readRange(download!, 0, request.sizeBytes);
+    const beside = readRange(download!, MiB, request.sizeBytes);
+    await expect(early).rejects.toMatchObject({ code: 'SWARM_DIGEST_MISMATCH' });
+    expect(Buffer.compare(await beside, bytes.subarray(MiB))).toBe(0);
+    await download!.done;
+    expect(digestOf(await readRange(download!, 0, request.sizeBytes))).toBe(request.digest);
+  });
+});
+
 describe('a swarm download over the lives of its node', () => {
   it('goes on with the pieces of an earlier life', async () => {
     const { origin, state } = createSwitchedOrigin({ stopAfterBytes: 3 * MiB });
