@@ -20,6 +20,8 @@ const usage = `Usage: npm run bench:fleet -- [options]
   --fault NAME[:PERCENT]  ${faultNames.join(' | ')}
   --direct                no Shoal: every node pulls from the origin
   --pull-through          no Shoal: every node pulls from one docker-registry in proxy mode
+  --warm LAYERS           before the clock starts every node pulls another image of these layers, so that the daemons have
+                          run for a while (compiled code, open connections) and only the image is new to them
   --json                  print one line of JSON
   --record FILE           add the line of JSON to a file
   --cpu-prof N            write a CPU profile of node N
@@ -41,6 +43,7 @@ const { values } = parseArgs({
     'pull-through': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     record: { type: 'string' },
+    warm: { type: 'string' },
     'cpu-prof': { type: 'string' },
     dir: { type: 'string', default: existsSync('/dev/shm') ? '/dev/shm' : tmpdir() },
     deadline: { type: 'string' },
@@ -95,6 +98,11 @@ async function main(): Promise<number> {
     ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
   });
   await fleet.pushImage(oldImage);
+  if (values.warm !== undefined) {
+    const warming = createRandomImage('library/warm', 'v1', createRandomLayers(parseLayers(values.warm)));
+    await fleet.pushImage(warming);
+    await seed(fleet.nodes, warming, 600_000);
+  }
   if (isRolling) {
     await seed(fleet.nodes, oldImage, deadlineMs * nodes);
     await fleet.pushImage(image);
@@ -108,7 +116,7 @@ async function main(): Promise<number> {
   say(`the clock runs: ${values.layers} at ${values.rate}/s, ${start}, fault ${fault.name}`);
   const result = await race(fleet, { image, start, fault, haveDigests: kept.map((layer) => layer.digest), deadlineMs });
 
-  const caseName = `${nodes} nodes, ${values.layers} @ ${values.rate}/s, ${start}, fault ${fault.name}`;
+  const caseName = `${nodes} nodes, ${values.layers} @ ${values.rate}/s, ${start}, fault ${fault.name}${values.warm === undefined ? '' : ', warm daemons'}`;
   const figures = computeFigures({ caseName, mode, bytes, rateBytesPerSecond: rate, hashCpuSecondsPerGiB, result });
   console.log(values.json ? JSON.stringify(figures) : formatReport(figures, result));
   if (values.json)

@@ -23,7 +23,7 @@ export function createRegistryMetrics(metrics: Metrics) {
       buckets: secondsBuckets,
     }),
     sentBytes: metrics.counter<'source'>({
-      name: 'shoal_registry_sent_bytes',
+      name: 'shoal_registry_sent_bytes_total',
       help: 'Bytes of blobs sent to clients, by source: local or swarm.',
       labels: ['source'],
     }),

@@ -5,7 +5,7 @@ import { type Digest, findDigest } from '../oci/digest.ts';
  * What members of swarms say to each other on `/shoal/swarm/1`. A frame carries any number of messages; each starts with its kind.
  * Strictly parsed: an unknown kind or a field out of bounds makes the whole frame WIRE_INVALID.
  */
-export const swarmProtocol = '/shoal/swarm/1';
+export const swarmProtocol = 'swarm';
 
 export type SwarmMessage =
   /** First on every channel: where this node's bulk plane listens, and its zone. */

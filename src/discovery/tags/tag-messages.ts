@@ -5,7 +5,7 @@ import { type Digest, findDigest } from '../../oci/digest.ts';
  * Messages of `/shoal/tags/1`. A channel carries requests one way and answers the other, matched by id, in any order.
  * request: id, kind, fields; answer: id, status, fields. Numbers are LEB128, text and bytes length-prefixed.
  */
-export const tagProtocol = '/shoal/tags/1';
+export const tagProtocol = 'tags';
 
 /** OCI distribution-spec: registries and clients meet at 4 MiB for a manifest. */
 export const maxManifestBytes = 4 * 1024 * 1024;

@@ -9,7 +9,7 @@ export interface BulkServerMetrics {
 
 export function createBulkServerMetrics(metrics: Metrics): BulkServerMetrics {
   return {
-    sentBytes: metrics.counter({ name: 'shoal_peer_bulk_sent_bytes', help: 'Piece bytes sent to peers.' }),
+    sentBytes: metrics.counter({ name: 'shoal_peer_bulk_sent_bytes_total', help: 'Piece bytes sent to peers.' }),
     requests: metrics.counter({
       name: 'shoal_peer_bulk_served_requests_total',
       help: 'Requests of peers, by outcome.',
@@ -33,7 +33,7 @@ export interface BulkClientMetrics {
 export function createBulkClientMetrics(metrics: Metrics): BulkClientMetrics {
   return {
     receivedBytes: metrics.counter({
-      name: 'shoal_peer_bulk_received_bytes',
+      name: 'shoal_peer_bulk_received_bytes_total',
       help: 'Piece bytes received from peers.',
     }),
     fetches: metrics.counter({
