@@ -1,0 +1,294 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { PeerId } from '../../../src/content/peer-id.ts';
+import { seededRandom } from '../../../src/lib/clock.ts';
+import { silentLogger } from '../../../src/lib/logger.ts';
+import { TaskGroup } from '../../../src/lib/task-group.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
+import { generateIdentity } from '../../../src/peer/identity.ts';
+import { createMemoryNetworkHub, type MemoryPeerNetwork } from '../../../src/peer/memory/memory-network.ts';
+import type { Channel } from '../../../src/peer/peer-network.ts';
+import { createMemoryStore } from '../../../src/store/memory/memory-store.ts';
+import { BanList } from '../../../src/swarm/bans.ts';
+import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
+import { MemberLinks } from '../../../src/swarm/member-links.ts';
+import { MemberTalk } from '../../../src/swarm/member-talk.ts';
+import { decodeFrame, encodeFrame, type SwarmMessage, swarmProtocol } from '../../../src/swarm/messages.ts';
+import { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { makeBlob } from '../../support/memory-piece-source.ts';
+import { MiB, until } from '../../support/swarm-blobs.ts';
+import { openTestDownload } from '../../support/swarm-parts.ts';
+import { alice, bob, carol, digest, options } from './schedule-fixtures.ts';
+
+const leave = { kind: 'leave', digest } as const;
+
+describe('the links of a node', () => {
+  let hub: ReturnType<typeof createMemoryNetworkHub>;
+  let tasks: TaskGroup;
+  beforeEach(() => {
+    hub = createMemoryNetworkHub({ maxSendQueueBytes: 1 << 20, maxReceiveQueueBytes: 1 << 20 });
+    tasks = new TaskGroup(() => {});
+  });
+
+  function start(peer: PeerId, port: number) {
+    const network = hub.join(peer);
+    const events: string[] = [];
+    const links = new MemberLinks(
+      { network, logger: silentLogger, tasks },
+      () => ({ bulkPort: port, zone: `zone-${peer}` }),
+      {
+        ready: (other, zone) => events.push(`ready ${other} ${zone}`),
+        message: (other, message) => events.push(`${message.kind} ${other}`),
+        gone: (other) => events.push(`gone ${other}`),
+      },
+    );
+    network.handle(swarmProtocol, (channel) => links.accept(channel));
+    return { network, events, links };
+  }
+  const connect = (one: { network: MemoryPeerNetwork }, other: { network: MemoryPeerNetwork }) =>
+    one.network.dial(other.network.addresses()[0]!, AbortSignal.timeout(1000));
+
+  /** The other end of a link, by hand. */
+  function startRaw(peer: PeerId) {
+    const network = hub.join(peer);
+    const frames: SwarmMessage[][] = [];
+    const channels: Channel[] = [];
+    network.handle(swarmProtocol, (channel) => {
+      channels.push(channel);
+      tasks.run(async () => {
+        for await (const frame of channel.messages()) frames.push(decodeFrame(frame));
+      });
+    });
+    return { network, frames, channels };
+  }
+
+  it('say hello both ways and learn where the other’s bulk plane is', async () => {
+    const [one, other] = [start(alice, 11), start(bob, 22)];
+    await connect(one, other);
+    one.links.send(bob, leave);
+    await until(() => other.events.includes('leave alice') && one.events.length > 0, 'both said hello');
+    expect(one.events).toEqual(['ready bob zone-bob']);
+    expect(other.events).toEqual(['ready alice zone-alice', 'leave alice']);
+    expect(one.links.findAddress(bob)?.port).toBe(22);
+    expect(other.links.findAddress(alice)?.port).toBe(11);
+    expect([one.links.findZone(bob), one.links.findZone(carol)]).toEqual(['zone-bob', undefined]);
+    await tasks.stop();
+  });
+
+  it('send what one turn of the event loop has to say in one frame, much of it in few', async () => {
+    const one = start(alice, 11);
+    const raw = startRaw(bob);
+    await connect(one, raw);
+    for (let at = 0; at < 300; at += 1) one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 301, 'all arrived');
+    expect(raw.frames.map((frame) => frame.length)).toEqual([1, 256, 44]);
+    one.links.send(bob, leave);
+    one.links.send(bob, leave);
+    await until(() => raw.frames.length === 4, 'two more arrived');
+    expect(raw.frames[3]).toHaveLength(2);
+    await tasks.stop();
+  });
+
+  it('work when both sides open at the same moment', async () => {
+    const [one, other] = [start(alice, 11), start(bob, 22)];
+    await connect(one, other);
+    one.links.send(bob, leave);
+    other.links.send(alice, leave);
+    await until(() => one.events.includes('leave bob') && other.events.includes('leave alice'), 'both heard');
+    expect([...one.events, ...other.events].filter((event) => event.startsWith('gone'))).toEqual([]);
+    await tasks.stop();
+  });
+
+  it.each([
+    ['the channel closes', (raw: ReturnType<typeof startRaw>) => raw.channels[0]!.close()],
+    ['the other talks nonsense', (raw: ReturnType<typeof startRaw>) => raw.channels[0]!.send(Buffer.from('ff', 'hex'))],
+  ])('are gone when %s, and open anew with the next message', async (_, breakIt) => {
+    const one = start(alice, 11);
+    const raw = startRaw(bob);
+    await connect(one, raw);
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    breakIt(raw);
+    await until(() => one.events.includes('gone bob'), 'the link is gone');
+    expect(one.links.findAddress(bob)).toBeUndefined();
+    one.links.send(bob, leave);
+    await until(() => raw.channels.length === 2 && raw.frames.flat().length === 4, 'a new link is open');
+    await tasks.stop();
+  });
+
+  it('give up on a peer that cannot be reached, and on one that takes nothing', async () => {
+    const one = start(alice, 11);
+    one.links.send(bob, leave);
+    await until(() => one.events.includes('gone bob'), 'nobody is there');
+    const raw = startRaw(carol);
+    await connect(one, raw);
+    hub.pauseLink(alice, carol);
+    for (let at = 0; at < 8_193; at += 1) one.links.send(carol, leave);
+    expect(one.events).toContain('gone carol');
+    one.links.drop(carol);
+    await tasks.stop();
+  });
+
+  it('close with the node', async () => {
+    const [one, other] = [start(alice, 11), start(bob, 22)];
+    await connect(one, other);
+    one.links.send(bob, leave);
+    await until(() => other.events.includes('leave alice'), 'the link is open');
+    one.links.close();
+    await until(() => other.events.includes('gone alice'), 'the other sees it');
+    await tasks.stop();
+  });
+});
+
+describe('the talk of a node', () => {
+  async function setUp() {
+    const identity = await generateIdentity();
+    const kit = await openTestDownload(identity, 2 * MiB);
+    const clock = new FakeClock();
+    const scheduler = new Scheduler({ self: identity.peerId, clock, random: seededRandom(1) }, options);
+    const downloads = new Map<Digest, BlobDownload>([[kit.digest, kit.download]]);
+    scheduler.addDownload({
+      digest: kit.digest,
+      sizeBytes: kit.sizeBytes,
+      originDelayMs: 0,
+      canAskOrigin: true,
+      held: [],
+    });
+    const sent: { peer: PeerId; message: SwarmMessage }[] = [];
+    const bans = new BanList(clock, { banMs: 1000 });
+    const store = createMemoryStore({ clock });
+    const tasks = new TaskGroup(() => {});
+    const talk = new MemberTalk(
+      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads },
+      { send: (peer, message) => void sent.push({ peer, message }) },
+    );
+    const state = (changes: Partial<SwarmMessage & { kind: 'state' }> = {}) => ({
+      kind: 'state' as const,
+      digest: kit.digest,
+      sizeBytes: kit.sizeBytes,
+      pieces: new Uint8Array(1),
+      isFetching: true,
+      canAskOrigin: true,
+      wantsReply: false,
+      ...changes,
+    });
+    const take = () => sent.splice(0).map(({ peer, message }) => `${message.kind} ${peer}`);
+    const members = () => [...(scheduler.downloads.get(kit.digest)?.members.keys() ?? [])];
+    const provider = (peer: PeerId) => ({ peer, holding: 'fetching' as const, rank: 0 });
+    return { ...kit, identity, scheduler, talk, bans, store, tasks, sent, state, take, members, provider, downloads };
+  }
+
+  it('greets a provider once, again when it comes back, and not itself nor a banned one', async () => {
+    const { talk, digest: blob, provider, take, bans, identity } = await setUp();
+    bans.add(carol, 'wrong bytes', '');
+    for (const peer of [alice, alice, carol, identity.peerId]) talk.meet(blob, provider(peer));
+    expect(take()).toEqual(['state alice']);
+    expect(talk.isHeardOut(blob)).toBe(false);
+    talk.peerGone(alice);
+    expect(talk.isHeardOut(blob)).toBe(true);
+    talk.peerBack(alice);
+    expect(take()).toEqual(['state alice']);
+    talk.forget(blob);
+    talk.peerBack(alice);
+    expect(take()).toEqual([]);
+  });
+
+  it('answers a greeting with what it holds and claims', async () => {
+    const { talk, scheduler, state, take, sent, members } = await setUp();
+    scheduler.decide();
+    talk.receive(alice, state({ wantsReply: true }));
+    expect(sent[0]).toMatchObject({ peer: alice, message: { kind: 'state', isFetching: true, wantsReply: false } });
+    expect(take().slice(1)).toEqual(['claim alice', 'claim alice']);
+    expect(members()).toEqual([alice]);
+  });
+
+  it.each([
+    ['names another size', { sizeBytes: 5 }],
+    ['has a bitfield of another length', { pieces: new Uint8Array(9) }],
+  ])('makes nobody a member whose state %s', async (_, changes) => {
+    const { talk, state, members, take } = await setUp();
+    talk.receive(alice, state({ ...changes, wantsReply: true }));
+    expect([members(), take()]).toEqual([[], []]);
+  });
+
+  it('hears nothing from a banned peer', async () => {
+    const { talk, state, members, bans } = await setUp();
+    bans.add(alice, 'wrong bytes', '');
+    talk.receive(alice, state({ pieces: undefined }));
+    expect(members()).toEqual([]);
+  });
+
+  it('tells the scheduler of pieces, claims, releases, leaves and whole origins', async () => {
+    const { talk, digest: blob, state, scheduler, members } = await setUp();
+    talk.receive(alice, { kind: 'hello', bulkPort: 1, zone: '' });
+    talk.receive(alice, state());
+    talk.receive(alice, { kind: 'have', digest: blob, pieces: [3, 4_000] });
+    talk.receive(alice, { kind: 'claim', digest: blob, extent: 1, receivedBytes: 5 });
+    const download = scheduler.downloads.get(blob)!;
+    expect([download.availability[3], download.extents[1]!.claims.size]).toEqual([1, 1]);
+    talk.receive(alice, { kind: 'release', digest: blob, extent: 1 });
+    expect(download.extents[1]!.claims.size).toBe(0);
+    talk.receive(alice, { kind: 'whole', digest: blob });
+    expect(download.isOriginWhole).toBe(true);
+    talk.receive(alice, { kind: 'leave', digest: blob });
+    expect(members()).toEqual([]);
+  });
+
+  it('answers for a blob it does not fetch from its store', async () => {
+    const { talk, state, store, sent, identity, tasks } = await setUp();
+    const { key, bytes } = makeBlob(identity, 1000, 5);
+    const question = { ...state({ wantsReply: true }), digest: key.digest };
+    talk.receive(alice, { ...question, wantsReply: false });
+    talk.receive(alice, question);
+    await until(() => sent.length === 1, 'it answers');
+    expect(sent.pop()!.message).toEqual({ kind: 'leave', digest: key.digest });
+    await store.blobs.writeBlob(key.digest, bytes);
+    talk.receive(alice, question);
+    await until(() => sent.length === 1, 'it answers');
+    expect(sent.pop()!.message).toMatchObject({ kind: 'state', sizeBytes: 1000, pieces: undefined, isFetching: false });
+    await tasks.stop();
+  });
+
+  it('tells only those that still fetch, of a common piece with the next round', async () => {
+    const { talk, digest: blob, state, scheduler, take, sent } = await setUp();
+    talk.receive(alice, state());
+    talk.receive(bob, state({ pieces: undefined, isFetching: false }));
+    talk.tellHave(blob, 2);
+    expect(take()).toEqual(['have alice']);
+    for (const peer of ['p1', 'p2'] as PeerId[]) talk.receive(peer, state({ pieces: undefined, isFetching: false }));
+    expect(scheduler.downloads.get(blob)!.availability[2]).toBe(3);
+    talk.tellHave(blob, 2);
+    talk.tellHave(blob, 3);
+    expect(take()).toEqual([]);
+    talk.tellUnhurried();
+    expect(sent.map(({ message }) => message)).toEqual([{ kind: 'have', digest: blob, pieces: [2, 3] }]);
+  });
+
+  it('says anew what it holds to seeds too', async () => {
+    const { talk, download, state, take } = await setUp();
+    talk.receive(alice, state());
+    talk.receive(bob, state({ pieces: undefined, isFetching: false }));
+    talk.restate(download, true);
+    expect(take()).toEqual(['state alice', 'state bob']);
+  });
+
+  it('tells of turns at the origin as they begin and while they last', async () => {
+    const { talk, digest: blob, scheduler, state, take } = await setUp();
+    talk.receive(alice, state());
+    const [action] = scheduler.decide();
+    if (action?.kind !== 'fetchExtent') throw new Error('expected a turn at the origin');
+    talk.tellClaim(action.request);
+    expect(take()).toHaveLength(1);
+    talk.tellClaims(blob, Number.NEGATIVE_INFINITY);
+    expect(take()).toEqual([]);
+    talk.tellClaims(blob, Number.POSITIVE_INFINITY);
+    expect(take().every((line) => line === 'claim alice')).toBe(true);
+  });
+});
+
+describe('frames', () => {
+  it('carry each kind of message', () => {
+    const kinds: SwarmMessage[] = [leave, { kind: 'whole', digest }, { kind: 'release', digest, extent: undefined }];
+    expect(decodeFrame(encodeFrame(kinds))).toEqual(kinds);
+  });
+});
