@@ -35,7 +35,7 @@ export function originTurns(
     const { plan } = download;
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const windowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
-    const order = turnOrder(self, download, nowMs);
+    let order: PeerId[] | undefined;
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
       if (openBytes >= windowBytes) return { turns, wakeAtMs };
       const state = download.extents[extent];
@@ -49,6 +49,7 @@ export function originTurns(
       }
       const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent);
       if (run === undefined) continue;
+      order ??= turnOrder(self, download, nowMs);
       const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
       if (startAtMs <= nowMs) {
         const turn = download.isOriginWhole

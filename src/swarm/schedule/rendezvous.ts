@@ -6,7 +6,7 @@ import type { Digest } from '../../oci/digest.ts';
  * member that leaves moves only its own extents. Source: Thaler and Ravishankar, 1998. Part of the wire contract: all nodes
  * of a fleet must compute the same weights, so the function below may never change under one protocol version.
  */
-function rendezvousWeight(peer: PeerId, digest: Digest, extent: number): number {
+export function rendezvousWeight(peer: PeerId, digest: Digest, extent: number): number {
   return mix(hashText(peer) ^ mix(hashText(digest) + Math.imul(extent + 1, 0x9e3779b1)));
 }
 

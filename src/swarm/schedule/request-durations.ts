@@ -2,7 +2,10 @@
 export class RequestDurations {
   readonly #samples: { readonly bytes: number; readonly ms: number }[] = [];
 
+  #msPerByte: number | undefined;
+
   add(bytes: number, ms: number): void {
+    this.#msPerByte = undefined;
     this.#samples.push({ bytes, ms });
     if (this.#samples.length > keptSamples) this.#samples.shift();
   }
@@ -10,8 +13,11 @@ export class RequestDurations {
   /** Returns the 85th percentile for so many bytes; infinite before there is enough to tell. */
   usualMs(bytes: number): number {
     if (this.#samples.length < neededSamples) return Number.POSITIVE_INFINITY;
-    const perByte = this.#samples.map((sample) => sample.ms / sample.bytes).sort((a, b) => a - b);
-    return (perByte[Math.floor(perByte.length * 0.85)] ?? 0) * bytes;
+    if (this.#msPerByte === undefined) {
+      const perByte = this.#samples.map((sample) => sample.ms / sample.bytes).sort((a, b) => a - b);
+      this.#msPerByte = perByte[Math.floor(perByte.length * 0.85)] ?? 0;
+    }
+    return this.#msPerByte * bytes;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
-import { isBetter } from './rendezvous.ts';
+import { rendezvousWeight } from './rendezvous.ts';
 import type { DownloadState, MemberState } from './state.ts';
 
 /**
@@ -11,7 +11,8 @@ export function turnOrder(self: PeerId, download: DownloadState, nowMs: number):
   if (!download.isSelfReliant) {
     for (const member of download.members.values()) if (takesTurns(member, nowMs)) peers.push(member.peer);
   }
-  return peers.sort((a, b) => (isBetter(a, b, download.digest, 0) ? -1 : 1));
+  const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
+  return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
 }
 
 /** How many go before `peer` for this extent; 0 = the owner. A whole-blob stream has one owner for all extents. */
