@@ -1,8 +1,8 @@
 /**
- * Base images made on this machine, for building Shoal's own image where no registry can be reached: the shared libraries of the
- * locked Node, Debian's static busybox, and for the build base also Node, npm and npm's cache.
+ * Base images made on this machine, for building Shoal's own image where no registry can be reached: the runtime libraries and the
+ * static busybox of Debian, and for the build base also the locked Node, npm and npm's cache.
  */
-import { cpSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { nodeProgram } from '../shoal-node.ts';
 import { findProgram, runCommand } from './client.ts';
@@ -21,10 +21,14 @@ function copyInto(root: string, path: string, target = path): void {
   cpSync(path, join(root, target), { dereference: true, recursive: true });
 }
 
-/** Copies what the program is linked with; ldd prints `name => /path (address)` or `/path (address)`. */
-async function copyLibraries(root: string, program: string): Promise<void> {
-  const listed = await must('ldd', [program]);
-  for (const match of listed.matchAll(/(\/\S+) \(0x/g)) copyInto(root, match[1] as string);
+/** What a small glibc base such as distroless "cc" holds: the C, C++ and compiler runtime of Debian. */
+const runtimePackages = ['libc6', 'libgcc-s1', 'libstdc++6'];
+
+async function copyLibraries(root: string): Promise<void> {
+  const listed = await must('dpkg', ['-L', ...runtimePackages]);
+  for (const path of new Set(listed.split('\n'))) {
+    if (/\/lib[^/]*\.so[.0-9]*$|\/ld-linux[^/]*$/.test(path) && statSync(path).isFile()) copyInto(root, path);
+  }
 }
 
 async function importImage(dockerd: Dockerd, root: string, name: string): Promise<void> {
@@ -46,7 +50,7 @@ export async function importBaseImages(
   const busybox = findProgram('busybox');
   if (busybox === undefined) throw new Error('busybox is missing (Debian: apt-get install busybox-static)');
   const node = await must('readlink', ['-f', nodeProgram]);
-  await copyLibraries(root, node);
+  await copyLibraries(root);
   copyInto(root, busybox, '/bin/busybox');
   mkdirSync(join(root, 'tmp'), { mode: 0o1777 });
   await importImage(dockerd, root, runtime);
