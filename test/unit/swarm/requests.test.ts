@@ -1,0 +1,305 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { SignedPiece } from '../../../src/content/signed-piece.ts';
+import { silentLogger } from '../../../src/lib/logger.ts';
+import { TokenBucket } from '../../../src/lib/token-bucket.ts';
+import { OriginError } from '../../../src/origin/errors.ts';
+import { createMemoryOrigin, type MemoryOriginOptions } from '../../../src/origin/memory/memory-origin.ts';
+import type { BulkClient, PieceRequest } from '../../../src/peer/bulk.ts';
+import { PeerError } from '../../../src/peer/errors.ts';
+import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.ts';
+import { StoreError } from '../../../src/store/errors.ts';
+import { BanList } from '../../../src/swarm/bans.ts';
+import { type OriginRequestsDeps, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
+import { type PeerRequestsDeps, runPeerRequest } from '../../../src/swarm/peer-requests.ts';
+import type { RequestState } from '../../../src/swarm/schedule/state.ts';
+import { createSwarmMetrics } from '../../../src/swarm/swarm-metrics.ts';
+import { noMetrics } from '../../../src/telemetry/metrics.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { demoRepository, MiB } from '../../support/swarm-blobs.ts';
+import { openTestDownload } from '../../support/swarm-parts.ts';
+
+let self: PeerIdentity;
+let peer: PeerIdentity;
+let signer: PeerIdentity;
+beforeAll(async () => {
+  [self, peer, signer] = await Promise.all([generateIdentity(), generateIdentity(), generateIdentity()]);
+});
+const { signal } = new AbortController();
+const bucket = new TokenBucket(new FakeClock(), { rateBytesPerSecond: 0 });
+
+function requestOf(first: number, count: number, from: PeerIdentity | undefined) {
+  return {
+    id: 1,
+    digest: 'sha256:' as never,
+    peer: from?.peerId,
+    first,
+    count,
+    startedMs: 0,
+    progressMs: 0,
+    receivedBytes: 0,
+    isHedged: false,
+    isStalled: false,
+  } satisfies RequestState;
+}
+
+describe('a request to a peer', () => {
+  type Send = (request: PieceRequest) => Promise<void>;
+
+  async function setUp(send: (kit: Awaited<ReturnType<typeof openTestDownload>>) => Send) {
+    const kit = await openTestDownload(signer, 2 * MiB);
+    const bans = new BanList(new FakeClock(), { banMs: 1_000 });
+    const events: string[] = [];
+    const progress: number[] = [];
+    const bulk: BulkClient = { fetchPieces: (request) => send(kit)(request) };
+    const deps: PeerRequestsDeps = {
+      bulk,
+      bans,
+      bucket,
+      metrics: createSwarmMetrics(noMetrics),
+      logger: silentLogger,
+      findAddress: () => ({ host: 'h', port: 1 }),
+      onProgress: (_, receivedBytes) => progress.push(receivedBytes),
+      onStored: (_, index) => events.push(`stored ${index}`),
+      onRefused: (_, index) => events.push(`refused ${index}`),
+      onLiar: (_, reason, evidence) => events.push(`${reason}: ${evidence.replace(/^sha256:\S+ /, '')}`),
+    };
+    const run = (changes: Partial<PeerRequestsDeps> = {}, abort: AbortSignal = signal) =>
+      runPeerRequest({ ...deps, ...changes }, kit.download, { ...requestOf(0, 2, peer), peer: peer.peerId }, abort);
+    return { ...kit, bans, events, progress, run };
+  }
+
+  it('stores the pieces that fit their signed hashes, and adds up what arrives', async () => {
+    const { run, events, progress, download } = await setUp(({ pieceOf }) => async (request) => {
+      for (const index of [0, 1]) {
+        const { piece, bytes } = pieceOf(index);
+        request.onProgress?.(bytes.length);
+        await request.onPiece(piece, bytes);
+      }
+    });
+    expect(await run()).toEqual({ kind: 'done', bytes: 128 * 1024 });
+    expect(events).toEqual(['stored 0', 'stored 1']);
+    expect(progress[0]).toBe(64 * 1024);
+    expect(download.suppliers.get(1)).toBe(peer.peerId);
+  });
+
+  it('does not look at a piece that is here already', async () => {
+    const { run, events, storePiece } = await setUp(({ pieceOf }) => async (request) => {
+      const { bytes, piece } = pieceOf(0, signer, true);
+      await request.onPiece({ ...piece, signature: new Uint8Array(64) }, bytes);
+    });
+    await storePiece(0);
+    expect(await run()).toMatchObject({ kind: 'done' });
+    expect(events).toEqual([]);
+  });
+
+  it.each<[string, (piece: SignedPiece, bytes: Buffer) => SignedPiece, RegExp]>([
+    [
+      'bytes with another hash than they are said to have',
+      (piece, bytes) => {
+        bytes[5] = (bytes[5] ?? 0) ^ 1;
+        return piece;
+      },
+      /^wrong bytes: piece 0: said \w{64}, sent \w{64}$/,
+    ],
+    [
+      'a signature that is not the signer’s',
+      (piece) => ({ ...piece, signature: piece.signature.map((byte) => byte ^ 1) }),
+      /^false signature: piece 0: signature is not 12D3\w+'s$/,
+    ],
+    ['a signature of another length', (piece) => ({ ...piece, signature: new Uint8Array(3) }), /^false signature/],
+  ])('convicts a peer that sends %s', async (_, alter, evidence) => {
+    const { run, events, download } = await setUp(({ pieceOf }) => async (request) => {
+      const { piece, bytes } = pieceOf(0);
+      await request.onPiece(alter(piece, bytes), bytes);
+    });
+    expect(await run()).toEqual({ kind: 'failed' });
+    expect(events[0]).toMatch(evidence);
+    expect(events[1]).toBe('refused 0');
+    expect([download.rejectedPieces, download.hasPiece(0)]).toEqual([1, false]);
+  });
+
+  it.each<[string, (kit: Awaited<ReturnType<typeof setUp>>) => void]>([
+    ['is banned', ({ bans }) => bans.add(signer.peerId, 'wrong bytes', '')],
+    ['is not believed for this blob', ({ download }) => download.distrusted.add(signer.peerId)],
+    [
+      'is not this node, when it relies on itself',
+      ({ download }) => {
+        download.isSelfReliant = true;
+      },
+    ],
+  ])('refuses a piece whose signer %s, without blaming who passed it on', async (_, arrange) => {
+    const kit = await setUp(({ pieceOf }) => async (request) => {
+      const { piece, bytes } = pieceOf(0);
+      await request.onPiece(piece, bytes);
+    });
+    arrange(kit);
+    expect(await kit.run()).toEqual({ kind: 'failed' });
+    expect(kit.events).toEqual(['refused 0']);
+  });
+
+  it.each<[string, Error, object]>([
+    ['busy', new PeerError('PEER_BUSY', '', { details: { retryAfterMs: 33 } }), { kind: 'busy', retryAfterMs: 33 }],
+    ['without the pieces', new PeerError('PEER_ABSENT', ''), { kind: 'absent' }],
+    ['stalled', new PeerError('PEER_STALLED', ''), { kind: 'failed' }],
+    ['not a member', new PeerError('PEER_UNTRUSTED', ''), { kind: 'failed' }],
+  ])('tells that the peer is %s', async (_, error, outcome) => {
+    const { run, download } = await setUp(() => async () => {
+      throw error;
+    });
+    expect(await run()).toEqual(outcome);
+    expect(download.stalls).toBe('code' in error && error.code === 'PEER_STALLED' ? 1 : 0);
+  });
+
+  it('fails for a peer whose address is not known', async () => {
+    const { run } = await setUp(() => async () => {});
+    expect(await run({ findAddress: () => undefined })).toEqual({ kind: 'failed' });
+  });
+
+  it('is cancelled, not failed, when it is not needed any more', async () => {
+    const abort = new AbortController();
+    const { run } = await setUp(() => async () => {
+      abort.abort(new DOMException('not needed', 'AbortError'));
+      throw new PeerError('PEER_CUT', '');
+    });
+    expect(await run({}, abort.signal)).toEqual({ kind: 'cancelled' });
+  });
+
+  it('lets the download fail when the store is full', async () => {
+    const { run } = await setUp(() => async () => {
+      throw new StoreError('STORE_FULL', 'no space');
+    });
+    await expect(run()).rejects.toMatchObject({ code: 'STORE_FULL' });
+  });
+});
+
+describe('a turn at the origin', () => {
+  async function setUp(options: MemoryOriginOptions = {}) {
+    const kit = await openTestDownload(self, 2 * MiB);
+    const origin = createMemoryOrigin(options);
+    const stored: number[] = [];
+    let wholes = 0;
+    const deps: { -readonly [Key in keyof OriginRequestsDeps]: OriginRequestsDeps[Key] } = {
+      origin,
+      identity: self,
+      bucket,
+      logger: silentLogger,
+      onProgress: () => {},
+      onStored: (_, index) => stored.push(index),
+      onWhole: () => {
+        wholes += 1;
+      },
+    };
+    const run = (first: number, count: number, abort: AbortSignal = signal) =>
+      runOriginRequest(deps, kit.download, requestOf(first, count, undefined), abort);
+    return {
+      ...kit,
+      deps,
+      origin,
+      stored,
+      run,
+      wholes: () => wholes,
+      put: () => origin.putBlob(demoRepository, kit.bytes),
+    };
+  }
+
+  it('cuts the bytes into pieces, signed by this node', async () => {
+    const { run, put, stored, download } = await setUp({ chunkBytes: 100_001 });
+    put();
+    expect(await run(1, 5)).toEqual({ kind: 'done', bytes: 1.5 * MiB - 64 * 1024 });
+    expect(stored).toEqual([1, 2, 3, 4, 5]);
+    expect([...download.heldPieces.values()].every((piece) => piece.signer === self.peerId)).toBe(true);
+  });
+
+  it('frees a body unread that is the whole blob though a part was asked for', async () => {
+    let freed = 0;
+    const kit = await setUp();
+    const chunks = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => Promise.reject(new Error('nothing should be read')),
+        return: async () => {
+          freed += 1;
+          return { done: true as const, value: undefined };
+        },
+      }),
+    };
+    kit.deps.origin = { ...kit.origin, openBlob: async () => ({ isWhole: true, chunks }) };
+    expect(await kit.run(1, 5)).toEqual({ kind: 'cancelled' });
+    expect([kit.wholes(), kit.stored, freed]).toEqual([1, [], 1]);
+  });
+
+  it('takes all of a blob from an origin that ignores Range', async () => {
+    const { run, put, stored } = await setUp({ servesRanges: false });
+    put();
+    expect(await run(0, 7)).toEqual({ kind: 'done', bytes: 2 * MiB });
+    expect(stored).toHaveLength(7);
+  });
+
+  it('keeps the whole pieces of a body that is cut', async () => {
+    const { run, put, stored, download } = await setUp({
+      alterBody: async function* (_, chunks) {
+        let left = 3;
+        for await (const chunk of chunks) if (left-- > 0) yield chunk;
+      },
+    });
+    put();
+    expect(await run(0, 5)).toMatchObject({ kind: 'originFailed', isFinal: false });
+    expect(stored).toEqual([0, 1]);
+    expect(download.missing).toMatch(/^origin origin.test: the body ended early/);
+  });
+
+  it.each<[string, OriginError, object]>([
+    ['does not have the blob', new OriginError('ORIGIN_NOT_FOUND', ''), { isFinal: true, retryAfterMs: undefined }],
+    ['refuses', new OriginError('ORIGIN_FORBIDDEN', ''), { isFinal: true, retryAfterMs: undefined }],
+    [
+      'is limited',
+      new OriginError('ORIGIN_RATE_LIMITED', '', { details: { retryAfterMs: 5_000 } }),
+      { isFinal: false, retryAfterMs: 5_000 },
+    ],
+    ['is away', new OriginError('ORIGIN_UNAVAILABLE', ''), { isFinal: false, retryAfterMs: undefined }],
+  ])('tells how an origin failed that %s', async (_, error, outcome) => {
+    const { run, put } = await setUp({
+      beforeCall: () => {
+        throw error;
+      },
+    });
+    put();
+    expect(await run(0, 1)).toEqual({ kind: 'originFailed', ...outcome });
+  });
+
+  it('asks one repository after the other, also when two turns find out at once', async () => {
+    const { run, put, download, origin, stored } = await setUp();
+    put();
+    const missing = ['a', 'b'].map((name) => ({ namespace: 'origin.test', name }));
+    download.repositories.splice(0, 1, ...missing, demoRepository);
+    expect(await Promise.all([run(0, 1), run(1, 1)])).toMatchObject([{ kind: 'done' }, { kind: 'done' }]);
+    expect(download.repositories).toEqual([demoRepository]);
+    expect([stored, origin.calls.length]).toEqual([[0, 1], 6]);
+  });
+
+  it('fails for good when no repository is known or none has the blob', async () => {
+    const { run, download } = await setUp();
+    download.addRepository({ namespace: 'origin.test', name: 'other' });
+    expect(await run(0, 1)).toMatchObject({ kind: 'originFailed', isFinal: true });
+    download.repositories.length = 0;
+    expect(await run(0, 1)).toMatchObject({ kind: 'originFailed', isFinal: true });
+  });
+
+  it('is cancelled, not failed, when it is not needed any more', async () => {
+    const abort = new AbortController();
+    const { run, put } = await setUp({
+      beforeCall: () => abort.abort(new DOMException('not needed', 'AbortError')),
+    });
+    put();
+    expect(await run(0, 1, abort.signal)).toEqual({ kind: 'cancelled' });
+  });
+
+  it('does not hide an error that is not the origin’s', async () => {
+    const { run, put } = await setUp({
+      beforeCall: () => {
+        throw new TypeError('a bug');
+      },
+    });
+    put();
+    await expect(run(0, 1)).rejects.toThrow('a bug');
+  });
+});
