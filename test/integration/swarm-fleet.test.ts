@@ -6,7 +6,7 @@ import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import type { PieceSource } from '../../src/peer/bulk.ts';
 import { PeerError } from '../../src/peer/errors.ts';
 import { seededBytes } from '../support/seeded-bytes.ts';
-import { startSwarmFleet } from '../support/swarm-fleet.ts';
+import { calmSwarmOptions, startSwarmFleet } from '../support/swarm-fleet.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -45,7 +45,7 @@ describe('swarm of nodes', () => {
   it('takes each byte from the origin once and gives every node the whole blob', async () => {
     const origin = createMemoryOrigin();
     const { bytes, request } = blobAt(origin, 9 * MiB + 17);
-    await using fleet = await startSwarmFleet(5, origin);
+    await using fleet = await startSwarmFleet(5, origin, { swarm: calmSwarmOptions });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     const read = await Promise.all(downloads.map((download) => readAll(download, request.sizeBytes)));
     await Promise.all(downloads.map((download) => download.done));
@@ -110,6 +110,7 @@ describe('swarm of nodes', () => {
     const origin = createMemoryOrigin();
     const { request } = blobAt(origin, 6 * MiB);
     await using fleet = await startSwarmFleet(3, origin, {
+      swarm: calmSwarmOptions,
       source: (index, honest, identity) => (index === 0 ? lying(honest, identity) : honest),
     });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);

@@ -3,7 +3,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { OriginError } from '../../src/origin/errors.ts';
 import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import { demoRepository, KiB, MiB, putBlob, readRange, readStored, until } from '../support/swarm-blobs.ts';
-import { startSwarmFleet } from '../support/swarm-fleet.ts';
+import { calmSwarmOptions, startSwarmFleet } from '../support/swarm-fleet.ts';
 
 const unavailable = () => new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
 
@@ -11,7 +11,7 @@ describe('a swarm and its origin', () => {
   it('streams one body for all nodes when the origin ignores Range', async () => {
     const origin = createMemoryOrigin({ servesRanges: false });
     const { request } = putBlob([origin], 8 * MiB);
-    await using fleet = await startSwarmFleet(4, origin);
+    await using fleet = await startSwarmFleet(4, origin, { swarm: calmSwarmOptions });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     await Promise.all(downloads.map((download) => download.done));
     for (const node of fleet.nodes)
@@ -28,13 +28,24 @@ describe('a swarm and its origin', () => {
   });
 
   it('takes the turns of nodes whom the origin refuses on those whom it serves', async () => {
-    const origin = createMemoryOrigin();
+    // Slow enough that a claim is heard before the extent is through, as over any real link.
+    const origin = createMemoryOrigin({
+      alterBody: async function* (_call, chunks) {
+        for await (const chunk of chunks) {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          yield chunk;
+        }
+      },
+    });
     const empty = createMemoryOrigin();
     const { request } = putBlob([origin], 6 * MiB);
-    await using fleet = await startSwarmFleet(4, origin, { origin: (index) => (index < 2 ? empty : origin) });
+    await using fleet = await startSwarmFleet(4, origin, {
+      swarm: calmSwarmOptions,
+      origin: (index) => (index < 2 ? empty : origin),
+    });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     await Promise.all(downloads.map((download) => download.done));
-    expect(origin.sentBytes / request.sizeBytes).toBeLessThanOrEqual(1.1);
+    expect(origin.sentBytes / request.sizeBytes).toBeLessThanOrEqual(1.3);
     for (const download of downloads.slice(0, 2)) expect(download.transfer().bytes.origin).toBe(0);
   });
 
@@ -90,7 +101,7 @@ describe('a swarm and its origin', () => {
       },
     });
     const { request } = putBlob([origin], 6 * MiB);
-    await using fleet = await startSwarmFleet(4, origin);
+    await using fleet = await startSwarmFleet(4, origin, { swarm: calmSwarmOptions });
     await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
     isDead = true;
     const rest = fleet.nodes.slice(1).map((node) => node.swarm.fetch([request])[0]!);
@@ -158,7 +169,7 @@ describe('a swarm and its origin', () => {
     const origin = createMemoryOrigin();
     const blobs = Array.from({ length: 60 }, (_, at) => putBlob([origin], 3 * KiB + at * 700, at + 1));
     const totalBytes = blobs.reduce((sum, blob) => sum + blob.bytes.length, 0);
-    await using fleet = await startSwarmFleet(6, origin);
+    await using fleet = await startSwarmFleet(6, origin, { swarm: calmSwarmOptions });
     const requests = blobs.map((blob) => blob.request);
     const downloads = fleet.nodes.flatMap((node) => node.swarm.fetch(requests));
     await Promise.all(downloads.map((download) => download.done));

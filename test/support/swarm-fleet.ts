@@ -50,6 +50,15 @@ export const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
   banMs: 3_600_000,
 };
 
+/** Turns that a loaded machine cannot make look like faults, for tests that count bytes. */
+export const calmSwarmOptions: Partial<SwarmOptions> = {
+  schedule: { ...testSwarmOptions.schedule, takeoverMs: 5_000, originStallMs: 20_000, peerStallMs: 10_000 },
+  settleMs: 200,
+  settleMaxMs: 5_000,
+  directoryTimeoutMs: 10_000,
+  patienceMs: 30_000,
+};
+
 export interface SwarmFleetNode {
   readonly identity: PeerIdentity;
   readonly network: MemoryPeerNetwork;
