@@ -61,11 +61,6 @@ export function listenAddressText(address: ListenAddress): string {
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
 }
 
-/** Tells whether an address can be reached from this machine only. */
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
-}
-
 /** Writes a size in the largest binary unit that keeps it exact. */
 export function sizeText(bytes: number): string {
   if (bytes === 0) return '0';

@@ -62,6 +62,11 @@ async function serve(extra: readonly string[] = []): Promise<Run & { registry: s
   return { ...running, ...ready };
 }
 
+async function scrape(admin: string): Promise<Readonly<Record<string, number>>> {
+  const text = await (await fetch(`http://${admin}/metrics`, { signal: AbortSignal.timeout(5000) })).text();
+  return Object.fromEntries([...text.matchAll(/^([a-z_]+) (\S+)$/gm)].map(([, name, value]) => [name, Number(value)]));
+}
+
 describe('shoal serve', () => {
   test('prints one line when ready and ends with 0 at SIGTERM', async () => {
     const node = await serve();
@@ -81,6 +86,23 @@ describe('shoal serve', () => {
     expect(stdout).toMatch(/registry {2}http:\/\/127\.0\.0\.1:\d+ /);
     expect(stdout).toContain('no fleet secret is set');
     expect(stdout).toContain('registry-mirrors');
+  });
+
+  test('goes on without its readers, and does not spin over lines that nobody takes', async () => {
+    const node = await serve(['--log.level', 'trace', '--origins', '{"127.0.0.1:9":{"url":"http://127.0.0.1:9"}}']);
+    node.child.stdout?.destroy();
+    node.child.stderr?.destroy();
+    const pulled = await run(['pull', '127.0.0.1:9/demo/app'], { SHOAL_ADMIN: node.admin }).ended;
+    expect(pulled.code, 'the refused origin made the daemon write to the log').toBe(9);
+    const before = await scrape(node.admin);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const after = await scrape(node.admin);
+    const used = (after['process_cpu_seconds_total'] ?? 0) - (before['process_cpu_seconds_total'] ?? 0);
+    expect(used, 'CPU seconds in a second of doing nothing').toBeLessThan(0.4);
+    expect(after['shoal_daemon_unexpected_errors_total']).toBe(0);
+    const exited = once(node.child, 'exit');
+    node.child.kill('SIGTERM');
+    expect(await exited).toEqual([0, null]);
   });
 
   test('lets a running pull end at SIGTERM, and cuts it at the second', async () => {

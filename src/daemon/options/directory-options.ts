@@ -28,7 +28,7 @@ export const directoryOptions: KadDirectoryOptions = {
   refreshIntervalMs: 40 * minuteMs,
   // A connection that drops and comes back within this does not make a peer's records disappear.
   graceMs: 30_000,
-  // About 200 bytes a record: 200 MB when full, which takes a fleet of thousands.
+  // About 120 bytes a record: 120 MB when full, which takes a fleet of thousands.
   maxRecords: 1_000_000,
   maxRecordsPerPeer: 200_000,
   answerTimeoutMs: 1000,
@@ -36,12 +36,14 @@ export const directoryOptions: KadDirectoryOptions = {
   // Nodes come in bursts when a fleet starts; each burst moves digests once.
   reshardDelayMs: 500,
   leaveTimeoutMs: 1000,
-  rootLookupTimeoutMs: 1500,
+  // The trackers have said that they know nobody: a last look that the origin's first byte waits for.
+  rootLookupTimeoutMs: 300,
   maxToldPerDigest: 2048,
   // Long enough to put the arrivals of one instant into one message, short against a round trip in a data centre.
   pushDelayMs: 15,
   maxPushesPerPeer: 20_000,
-  expireIntervalMs: 30_000,
+  // Far below the grace, so that a peer that is gone is not named for long after it; a look costs what has expired.
+  expireIntervalMs: 5_000,
   openTimeoutMs: 5_000,
   requestTimeoutMs: 10_000,
   requestWindow: 4,
@@ -84,7 +86,8 @@ export function membershipOptions(config: Config): MembershipOptions {
     maxConnections: config.peer.maxConnections,
     maxParallelDials: 20,
     maxMembers: 10_000,
-    forgetAfterMs: 24 * hourMs,
+    // A node that was drained and came back is still known; addresses that others have taken over since are not dialled for days.
+    forgetAfterMs: hourMs,
     settleTimeoutMs: 5_000,
     exchangeIntervalMs: 30_000,
     exchangeTimeoutMs: 10_000,

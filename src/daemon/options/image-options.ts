@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema.ts';
 import type { ImagesOptions } from '../../image/options.ts';
+import { nodePlatform } from '../../oci/platform.ts';
 
 const minuteMs = 60_000;
 const MiB = 1024 * 1024;
@@ -31,10 +32,4 @@ export function imagesOptions(config: Config): ImagesOptions {
     manifestCacheBytes: 16 * MiB,
     progressMs: 200,
   };
-}
-
-/** Images run on Linux, whatever this daemon runs on; names as in Go, which the OCI specification refers to. */
-function nodePlatform(): ImagesOptions['platform'] {
-  const architectures: Readonly<Record<string, string>> = { x64: 'amd64', ia32: '386', ppc64: 'ppc64le' };
-  return { os: 'linux', architecture: architectures[process.arch] ?? process.arch };
 }

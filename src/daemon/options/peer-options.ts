@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema.ts';
-import { isLoopback, type ListenAddress } from '../../config/values.ts';
+import type { ListenAddress } from '../../config/values.ts';
+import { decideListenHost } from '../../peer/libp2p/fleet.ts';
 import type { Libp2pNetworkOptions } from '../../peer/libp2p/libp2p-network.ts';
 import type { BulkClientOptions } from '../../peer/tls/bulk-client.ts';
 import type { BulkServerOptions } from '../../peer/tls/bulk-server.ts';
@@ -9,7 +10,7 @@ const MiB = 1024 * KiB;
 
 /** Without a fleet secret anyone who reaches a peer port would be a member: it binds loopback, whatever was asked for. */
 function peerListenAddress(asked: ListenAddress, hasSecret: boolean): ListenAddress {
-  return hasSecret || isLoopback(asked.host) ? asked : { host: '127.0.0.1', port: asked.port };
+  return { host: decideListenHost(asked.host, hasSecret).host, port: asked.port };
 }
 
 /** The control plane, but for its services. */

@@ -100,7 +100,9 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
   };
 
   async function* readRuns(blob: MemoryOriginBlob, start: number, end: number): AsyncGenerator<Uint8Array> {
-    for (let at = start; at < end; at += chunkBytes) yield blob.read(at, Math.min(at + chunkBytes, end)).slice();
+    // A Buffer's own slice is a view: whoever changes a chunk would change the blob.
+    for (let at = start; at < end; at += chunkBytes)
+      yield Uint8Array.from(blob.read(at, Math.min(at + chunkBytes, end)));
   }
 
   async function* exactly(
