@@ -18,6 +18,7 @@ const usage = `Usage: npm run bench:fleet -- [options]
   --rate 20MiB            cap of every link, per second and direction; "none" = uncapped
   --start together        together | staggered (a node per second) | rolling (a new version that shares 80 % of its layers)
   --fault NAME[:PERCENT]  ${faultNames.join(' | ')}
+  --client http           http (counts bytes and first bytes) | docker (a real dockerd per node; its unpacking is in the time)
   --direct                no Shoal: every node pulls from the origin
   --pull-through          no Shoal: every node pulls from one docker-registry in proxy mode
   --warm LAYERS           before the clock starts every node pulls another image of these layers, so that the daemons have
@@ -39,6 +40,7 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '20MiB' },
     start: { type: 'string', default: 'together' },
     fault: { type: 'string' },
+    client: { type: 'string', default: 'http' },
     direct: { type: 'boolean', default: false },
     'pull-through': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -65,6 +67,13 @@ async function main(): Promise<number> {
   if (start === undefined) throw new Error(`--start: ${starts.join(', ')}`);
   const mode: FleetMode = values.direct ? 'direct' : values['pull-through'] ? 'pull-through' : 'shoal';
   const fault = values.fault === undefined ? noFault : createFault(values.fault, nodes);
+  const { client } = values;
+  if (client !== 'http' && client !== 'docker') throw new Error('--client: http or docker');
+  if (client === 'docker' && (mode !== 'shoal' || fault.trigger !== undefined || start === 'rolling')) {
+    throw new Error(
+      '--client docker pulls through Shoal only, and shows no progress for a fault or a version to build on',
+    );
+  }
   const say = (text: string) => {
     if (!values.json) console.log(text);
   };
@@ -93,6 +102,7 @@ async function main(): Promise<number> {
     nodes,
     rateBytesPerSecond: rate,
     directory: values.dir,
+    client,
     ...(values['cpu-prof'] === undefined ? {} : { profileNode: Number(values['cpu-prof']) }),
     ...(fault.nodeChanges === undefined ? {} : { nodeChanges: fault.nodeChanges }),
     ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
@@ -116,7 +126,7 @@ async function main(): Promise<number> {
   say(`the clock runs: ${values.layers} at ${values.rate}/s, ${start}, fault ${fault.name}`);
   const result = await race(fleet, { image, start, fault, haveDigests: kept.map((layer) => layer.digest), deadlineMs });
 
-  const caseName = `${nodes} nodes, ${values.layers} @ ${values.rate}/s, ${start}, fault ${fault.name}${values.warm === undefined ? '' : ', warm daemons'}`;
+  const caseName = `${nodes} nodes, ${values.layers} @ ${values.rate}/s, ${start}, fault ${fault.name}${client === 'docker' ? ', docker' : ''}${values.warm === undefined ? '' : ', warm daemons'}`;
   const figures = computeFigures({ caseName, mode, bytes, rateBytesPerSecond: rate, hashCpuSecondsPerGiB, result });
   console.log(values.json ? JSON.stringify(figures) : formatReport(figures, result));
   if (values.json)

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, waitUntil } from '../../test/support/child.ts';
 import { startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
+import { type Dockerd, startDockerd } from '../../test/support/lab/docker-client.ts';
 import { readConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
 import { type Agent, startAgent } from './agent.ts';
 import { type ChaosOrigin, type OriginRule, startChaosOrigin } from './chaos-origin.ts';
@@ -25,6 +26,8 @@ export interface FleetOptions {
   readonly originRateBytesPerSecond?: number | undefined;
   /** tmpfs by default: a real fleet has a disk per node, and one shared disk's fsync would drown what is measured. */
   readonly directory: string;
+  /** `docker` gives every node a dockerd of its own, beside the agent. */
+  readonly client: 'http' | 'docker';
   /** Index of the node that writes a CPU profile at its end. */
   readonly profileNode?: number;
   /** What a fault needs to be different in one node's process. */
@@ -42,6 +45,8 @@ export interface FleetNode {
   readonly agent: Agent;
   /** The daemon; absent in the modes that have none. */
   readonly daemon?: Child;
+  /** Pulls in the agent's place. */
+  readonly docker?: Dockerd;
   /** Where this node's client pulls. */
   readonly pullFrom: { readonly host: string; readonly port: number };
 }
@@ -120,6 +125,13 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const hosts: LabHost[] = [];
   for (let index = 0; index < options.nodes; index += 1)
     hosts.push(await network.addHost(`n${index}`, options.rateBytesPerSecond));
+  const dockerds: Dockerd[] = [];
+  if (options.client === 'docker') {
+    const mirror = { host: '127.0.0.1', port: registryPort };
+    for (const host of hosts) {
+      dockerds.push(stack.use(await startDockerd(join(directory, `docker-${host.label}`), mirror, host.netns)));
+    }
+  }
   const nodes = hosts.map((host, index): FleetNode => {
     const agent = stack.use(startAgent(host.label, directory, host.netns));
     if (options.mode !== 'shoal') {
@@ -155,7 +167,9 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     });
     stack.use(daemon);
     measured.push(daemon);
-    return { index, host, agent, daemon, pullFrom: { host: '127.0.0.1', port: registryPort } };
+    const docker = dockerds[index];
+    const pullFrom = { host: '127.0.0.1', port: registryPort };
+    return { index, host, agent, daemon, pullFrom, ...(docker === undefined ? {} : { docker }) };
   });
   const expectedPeers = options.nodes - 1;
   for (const { agent, daemon, index } of nodes) {

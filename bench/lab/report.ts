@@ -16,7 +16,7 @@ export interface FleetFigures {
   readonly seconds: { readonly p50: number; readonly p99: number; readonly max: number };
   readonly ratio: number | null;
   readonly originEgressRatio: number;
-  readonly ttfbSecondsMax: number;
+  readonly ttfbSecondsMax: number | null;
   readonly cpuSecondsPerGiB: number | null;
   readonly hashCpuSecondsPerGiB: number;
   readonly rssMiBMax: number | null;
@@ -56,8 +56,9 @@ export function computeFigures(input: FiguresInput): FleetFigures {
     seconds: { p50: round(percentile(seconds, 50)), p99: round(percentile(seconds, 99)), max: round(max) },
     ratio: boundSeconds === null ? null : round(max / boundSeconds),
     originEgressRatio: round(result.originSentBytes / bytes),
-    ttfbSecondsMax: round(Math.max(0, ...ttfb)),
-    cpuSecondsPerGiB: mode === 'direct' ? null : round(result.cpuSeconds / (received / gibibyte), 2),
+    // A pull by docker shows no first byte; null says so.
+    ttfbSecondsMax: ttfb.length === 0 ? null : round(Math.max(...ttfb)),
+    cpuSecondsPerGiB: mode === 'direct' || received === 0 ? null : round(result.cpuSeconds / (received / gibibyte), 2),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
     wrongBytes: result.nodes.reduce((sum, node) => sum + node.wrongBytes, 0),
@@ -79,7 +80,7 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
     ['seconds p50 / p99 / max', `${figures.seconds.p50} / ${figures.seconds.p99} / ${figures.seconds.max}`],
     ['max / bound', value(figures.ratio, '')],
     ['origin egress / bytes', String(figures.originEgressRatio)],
-    ['first byte of a blob, worst', `${figures.ttfbSecondsMax} s`],
+    ['first byte of a blob, worst', value(figures.ttfbSecondsMax, 's')],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
     ['  of it by thread', formatThreads(result)],
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],

@@ -62,7 +62,8 @@ process.on('exit', () => {
 /** Starts a child in its own process group. */
 export function startChild(options: ChildOptions): Child {
   const log = openSync(options.logPath, 'a');
-  const inside = options.netns === undefined ? [] : ['ip', 'netns', 'exec', options.netns];
+  // Not `ip netns exec`: that mounts another /sys, in which dockerd finds no cgroups.
+  const inside = options.netns === undefined ? [] : ['nsenter', `--net=/run/netns/${options.netns}`];
   const [command, ...args] = [...inside, options.command, ...options.args];
   const child = spawn(command as string, args, {
     detached: true,

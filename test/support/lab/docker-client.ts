@@ -20,7 +20,7 @@ export interface Dockerd extends AsyncDisposable {
 }
 
 /** Starts a dockerd that touches neither the machine's bridges nor its firewall. */
-export async function startDockerd(directory: string, mirror: Endpoint): Promise<Dockerd> {
+export async function startDockerd(directory: string, mirror: Endpoint, netns?: string): Promise<Dockerd> {
   mkdirSync(directory, { recursive: true });
   const configPath = join(directory, 'daemon.json');
   const host = `unix://${join(directory, 'docker.sock')}`;
@@ -41,6 +41,7 @@ export async function startDockerd(directory: string, mirror: Endpoint): Promise
     logPath: join(directory, 'log'),
     env: { PATH: `/usr/sbin:/usr/bin:${process.env['PATH']}` },
     stopTimeoutMs: 20_000,
+    ...(netns === undefined ? {} : { netns }),
   });
   await waitUntil('dockerd to answer', async () => (await docker(['version'])).exitCode === 0, {
     timeoutMs: readyTimeoutMs,
