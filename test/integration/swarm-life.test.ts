@@ -5,6 +5,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { OriginError } from '../../src/origin/errors.ts';
 import { createMemoryOrigin, type MemoryOriginOptions } from '../../src/origin/memory/memory-origin.ts';
 import type { BlobHandle, BlobStore } from '../../src/store/blob-store.ts';
+import { StoreError } from '../../src/store/errors.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import { alterBlobs } from '../support/image-fleet.ts';
 import { demoRepository, KiB, MiB, putBlob, readRange, readStored, until } from '../support/swarm-blobs.ts';
@@ -175,6 +176,69 @@ describe('a swarm download over the lives of its node', () => {
         async () => (await node.store.blobs.findBlob(request.digest)) !== undefined,
         'the blob completes by itself',
       );
+  });
+});
+
+describe('a swarm download on a node in trouble', () => {
+  it('fails with the cause when the disk is full, and is not tried again and again', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 2 * MiB);
+    await using fleet = await startSwarmFleet(1, origin, {
+      swarm: { resumeForMs: 60_000 },
+      blobs: (_, blobs) =>
+        alterBlobs(blobs, {
+          openIngest: async (digest, sizeBytes) => {
+            const ingest = await blobs.openIngest(digest, sizeBytes);
+            const write = ingest.writePiece.bind(ingest);
+            ingest.writePiece = async (piece, bytes) => {
+              if (piece.index > 1) throw new StoreError('STORE_FULL', 'no space left');
+              await write(piece, bytes);
+            };
+            return ingest;
+          },
+        }),
+    });
+    const [download] = fleet.nodes[0]!.swarm.fetch([request]);
+    await expect(download!.done).rejects.toMatchObject({
+      code: 'SWARM_UNOBTAINABLE',
+      message: expect.stringContaining('no space left'),
+      cause: { code: 'STORE_FULL' },
+    });
+    const transfers = () => fleet.nodes[0]!.swarm.transfers();
+    await until(() => transfers().length === 1 && transfers()[0]!.state === 'failed', 'it is in the books');
+  });
+
+  it('fails with the cause when the ingest cannot be opened', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], MiB);
+    await using fleet = await startSwarmFleet(1, origin, {
+      blobs: (_, blobs) =>
+        alterBlobs(blobs, {
+          openIngest: async () => {
+            throw new StoreError('STORE_FULL', 'no space left');
+          },
+        }),
+    });
+    await expect(fleet.nodes[0]!.swarm.fetch([request])[0]!.done).rejects.toMatchObject({
+      cause: { code: 'STORE_FULL' },
+    });
+  });
+
+  it('goes to the origin when the directory gives no answer', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], MiB);
+    await using fleet = await startSwarmFleet(2, origin, {
+      swarm: { directoryTimeoutMs: 50 },
+      directory: (_, directory) => ({
+        announce: (_entries, signal) =>
+          new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+        find: (digests, signal) => directory.find(digests, signal),
+        withdraw: (digests, signal) => directory.withdraw(digests, signal),
+        onProvider: (listener) => directory.onProvider(listener),
+        publishRoot: (digest) => directory.publishRoot(digest),
+      }),
+    });
+    await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
   });
 });
 

@@ -23,7 +23,7 @@ import { noMetrics } from '../../src/telemetry/metrics.ts';
 const MiB = 1024 * 1024;
 
 /** Quick turns and short patience, so that faults show within a test's time. */
-export const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
+const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
   schedule: {
     maxRequests: 8,
     maxRequestsPerPeer: 2,
@@ -87,6 +87,8 @@ export async function startSwarmFleet(
     readonly store?: (index: number) => Store | undefined;
     /** Puts something between a node and its blobs. */
     readonly blobs?: (index: number, blobs: BlobStore) => BlobStore;
+    /** Puts something between a node and the directory. */
+    readonly directory?: (index: number, directory: Directory) => Directory;
     readonly findRepository?: SwarmDeps['findRepository'];
   } = {},
 ): Promise<SwarmFleet> {
@@ -108,7 +110,7 @@ export async function startSwarmFleet(
       {
         blobs: options.blobs?.(index, store.blobs) ?? store.blobs,
         origin: options.origin?.(index) ?? origin,
-        directory,
+        directory: options.directory?.(index, directory) ?? directory,
         network,
         bulk: bulk.createClient(identity.peerId),
         verifiers,
