@@ -1,21 +1,37 @@
 import { Bitfield } from '../content/bitfield.ts';
-import { pieceAt, pieceRange } from '../content/piece-plan.ts';
+import { type PiecePlan, pieceAt, pieceRange } from '../content/piece-plan.ts';
 import type { SignedPiece } from '../content/signed-piece.ts';
 import { isCode } from '../lib/errors.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { BlobHandle } from '../store/blob-store.ts';
-import type { BlobDownload } from './blob-download.ts';
 import { SwarmError } from './errors.ts';
-import type { DownloadReader } from './swarm.ts';
+import type { DownloadReader, Transfer } from './swarm.ts';
 
 /**
  * Streams a range of a download: what is verified by piece now, the last piece's worth of the range only once the digest of the
  * whole blob is, and from the store when it is there. When the digest was wrong and pieces were fetched anew, a reader that gave
  * out other bytes than those that proved right fails: it never completes on wrong bytes.
  */
+/** What a reader needs of its download. */
+export interface ReadableDownload {
+  readonly digest: Digest;
+  readonly sizeBytes: number;
+  readonly plan: PiecePlan;
+  readonly state: Transfer['state'];
+  readonly error: SwarmError | undefined;
+  /** Whether the digest of the whole blob is verified. */
+  readonly isVerified: boolean;
+  readonly done: Promise<void>;
+  hasPiece(index: number): boolean;
+  readPiece(target: Uint8Array, position: number): Promise<number>;
+  openComplete(): Promise<BlobHandle>;
+  onReader(reader: number, piece: number | undefined): void;
+}
+
 const noHash = new Uint8Array();
 
 export class BlobDownloadReader implements DownloadReader {
-  readonly #download: BlobDownload;
+  readonly #download: ReadableDownload;
   readonly #id: number;
   readonly #end: number;
   readonly #withheldFrom: number;
@@ -29,7 +45,7 @@ export class BlobDownloadReader implements DownloadReader {
   #wake: (() => void) | undefined;
   #isClosed = false;
 
-  constructor(download: BlobDownload, id: number, range: { start: number; end: number }, onClose: () => void) {
+  constructor(download: ReadableDownload, id: number, range: { start: number; end: number }, onClose: () => void) {
     this.#download = download;
     this.#id = id;
     this.#end = Math.min(range.end, download.sizeBytes);
