@@ -8,7 +8,8 @@ import type { Repository } from '../oci/repository.ts';
 import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
 import { BlobDownloadReader } from './blob-download-reader.ts';
 import { SwarmError } from './errors.ts';
-import type { BlobRequest, Download, DownloadReader, Transfer } from './swarm.ts';
+import type { BlobRequest, Download, DownloadReader, Transfer, TransferWait } from './swarm.ts';
+import { TransferAccount } from './transfer-account.ts';
 
 /**
  * The bytes' side of one download; who is asked for them is the scheduler's. waiting (opening the ingest) -> fetching ->
@@ -36,7 +37,7 @@ export class BlobDownload implements Download {
   /** Which peer gave each piece; absent = this node read it from the origin or held it. */
   readonly suppliers = new Map<number, PeerId>();
   readonly repositories: Repository[];
-  stalls = 0;
+  readonly account: TransferAccount;
   hedges = 0;
   rejectedPieces = 0;
   missing: string | undefined;
@@ -45,7 +46,6 @@ export class BlobDownload implements Download {
   readonly #startedMs: number;
   readonly #ended = Promise.withResolvers<void>();
   readonly #bytes = { origin: 0, peer: 0, local: 0 };
-  readonly #peerBytes = new Map<PeerId, number>();
   readonly #phasesMs: Record<string, number> = {};
   readonly #writing = new Set<number>();
   readonly #readers = new Set<BlobDownloadReader>();
@@ -75,6 +75,7 @@ export class BlobDownload implements Download {
     this.repositories = [request.repository];
     this.#startedAtMs = deps.clock.wallMs();
     this.#startedMs = deps.clock.nowMs();
+    this.account = new TransferAccount(deps.clock);
     this.done = this.#ended.promise;
     this.done.catch(() => {});
   }
@@ -112,6 +113,11 @@ export class BlobDownload implements Download {
 
   mark(phase: string): void {
     this.#phasesMs[phase] ??= Math.round(this.#deps.clock.nowMs() - this.#startedMs);
+  }
+
+  /** Takes down what the download waits for, unless it is not for others to move any more. */
+  observe(wait: TransferWait | undefined): void {
+    if (this.#state === 'fetching' && wait !== undefined) this.account.waitFor(wait);
   }
 
   /** Opens the ingest with what an earlier life left; returns false when the blob turned out to be complete already. */
@@ -163,7 +169,7 @@ export class BlobDownload implements Download {
     this.#bytes[source.from] += bytes.length;
     if (source.from === 'peer') {
       this.suppliers.set(piece.index, source.peer);
-      this.#peerBytes.set(source.peer, (this.#peerBytes.get(source.peer) ?? 0) + bytes.length);
+      this.account.stored(source.peer, bytes.length);
     } else {
       this.suppliers.delete(piece.index);
     }
@@ -176,6 +182,7 @@ export class BlobDownload implements Download {
   /** Hashes what is left and returns the digest of all bytes. */
   async verify(signal: AbortSignal): Promise<Digest> {
     this.#state = 'verifying';
+    this.account.waitFor({ for: 'verification' });
     this.mark('lastPiece');
     if (this.#verifier === undefined) throw new SwarmError('SWARM_STOPPED', 'the download is closed');
     return this.#verifier.finish(this.sizeBytes, signal);
@@ -202,6 +209,7 @@ export class BlobDownload implements Download {
     for (const index of indexes) this.suppliers.delete(index);
     this.#openVerifier(ingest);
     this.#state = 'fetching';
+    this.account.waitFor({ for: 'queue' });
   }
 
   /** Remembers the suspects of a wrong digest; returns how often it was wrong. */
@@ -232,6 +240,7 @@ export class BlobDownload implements Download {
     this.#state = 'failed';
     this.#error = error;
     this.#endedAtMs = this.#deps.clock.wallMs();
+    this.account.waitFor(undefined);
     this.#verifier?.close();
     this.#ended.reject(error);
     this.notify();
@@ -260,10 +269,14 @@ export class BlobDownload implements Download {
       piecesHeld: this.#state === 'complete' ? this.plan.pieceCount : this.heldPieces.size,
       pieceCount: this.plan.pieceCount,
       bytes: { ...this.#bytes },
-      peers: [...this.#peerBytes].map(([peer, bytes]) => ({ peer, bytes })),
-      stalls: this.stalls,
+      peers: this.account.peers(),
+      originBytesPerSecond: this.account.originBytesPerSecond(),
+      stalls: this.account.stalls,
       hedges: this.hedges,
       rejectedPieces: this.rejectedPieces,
+      mismatches: this.#mismatches,
+      ...(this.account.wait === undefined ? {} : { waitsFor: this.account.wait }),
+      waitedMs: this.account.waitedMs(),
       ...(this.missing === undefined ? {} : { missing: this.missing }),
       ...(this.#error === undefined ? {} : { error: `${this.#error.code}: ${this.#error.message}` }),
       phasesMs: { ...this.#phasesMs },
@@ -289,6 +302,7 @@ export class BlobDownload implements Download {
     this.#state = 'complete';
     this.#endedAtMs = this.#deps.clock.wallMs();
     this.mark('committed');
+    this.account.waitFor(undefined);
     this.#ended.resolve();
     this.notify();
   }

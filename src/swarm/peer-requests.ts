@@ -78,7 +78,7 @@ export async function runPeerRequest(
       return { kind: 'busy', retryAfterMs };
     }
     if (isCode(error, 'PEER_ABSENT')) return { kind: 'absent' };
-    if (isCode(error, 'PEER_STALLED')) download.stalls += 1;
+    if (isCode(error, 'PEER_STALLED')) download.account.stalled(request.peer);
     if (isCode(error, 'STORE_FULL', 'STORE_UNWRITABLE')) throw error;
     if (!isAbort(error))
       deps.logger.debug({ peer: request.peer, digest: download.digest, error }, 'request to a peer failed');

@@ -84,8 +84,12 @@ export class RequestRunner {
         stopping.removeEventListener('abort', stop);
         this.#running.delete(request.id);
         const target = request.peer === undefined ? 'origin' : 'peer';
+        if (request.isStalled && request.peer !== undefined) download.account.stalled(request.peer);
         metrics.requests.add(1, { target, outcome: outcome.kind });
         const { id, first, count, receivedBytes } = request;
+        // Progress is told in steps; this is the rest.
+        if (outcome.kind === 'done')
+          download.account.received(request.peer, Math.max(0, outcome.bytes - receivedBytes));
         this.#deps.logger.trace(
           {
             id,

@@ -1,4 +1,5 @@
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Transfer } from './swarm.ts';
 
 export function createSwarmMetrics(metrics: Metrics) {
   return {
@@ -17,6 +18,22 @@ export function createSwarmMetrics(metrics: Metrics) {
       name: 'shoal_swarm_download_seconds',
       help: 'Time from the first request for a blob to its commit',
       buckets: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300],
+    }),
+    phaseSeconds: metrics.histogram<'phase'>({
+      name: 'shoal_swarm_phase_seconds',
+      help: 'Time of finished downloads by phase: providers (until the directory answered), first_piece, last_piece, verified, committed; each from the end of the one before',
+      labels: ['phase'],
+      buckets: [0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300],
+    }),
+    waitedSeconds: metrics.counter<'for'>({
+      name: 'shoal_swarm_waited_seconds_total',
+      help: 'Time of downloads that ended by what they waited for: directory, origin, silentOrigin, peers, silentPeer, queue, nobody, verification, commit',
+      labels: ['for'],
+    }),
+    stalls: metrics.counter({ name: 'shoal_swarm_stalls_total', help: 'Requests to peers that stood still' }),
+    mismatches: metrics.counter({
+      name: 'shoal_swarm_digest_mismatches_total',
+      help: 'Blobs of which all pieces were there and the digest was wrong',
     }),
     activeDownloads: metrics.gauge({ name: 'shoal_swarm_active_downloads', help: 'Downloads under way' }),
     requests: metrics.counter<'target' | 'outcome'>({
@@ -44,3 +61,32 @@ export function createSwarmMetrics(metrics: Metrics) {
 }
 
 export type SwarmMetrics = ReturnType<typeof createSwarmMetrics>;
+
+const phases = [
+  ['providers', 'providers'],
+  ['firstPiece', 'first_piece'],
+  ['lastPiece', 'last_piece'],
+  ['verified', 'verified'],
+  ['committed', 'committed'],
+] as const;
+
+/** Counts a transfer that has ended. Bytes from origin and peers were counted as they came. */
+export function countTransfer(metrics: SwarmMetrics, transfer: Transfer): void {
+  const { state, phasesMs, bytes } = transfer;
+  metrics.downloads.add(1, { result: state === 'complete' ? 'complete' : 'failed' });
+  if (bytes.local > 0) metrics.receivedBytes.add(bytes.local, { source: 'local' });
+  if (transfer.stalls > 0) metrics.stalls.add(transfer.stalls);
+  if (transfer.mismatches > 0) metrics.mismatches.add(transfer.mismatches);
+  for (const [kind, ms] of Object.entries(transfer.waitedMs))
+    if (ms > 0) metrics.waitedSeconds.add(ms / 1000, { for: kind });
+  if (state !== 'complete') return;
+  metrics.downloadSeconds.observe((phasesMs['committed'] ?? 0) / 1000);
+  let beforeMs = 0;
+  for (const [mark, phase] of phases) {
+    const atMs = phasesMs[mark];
+    if (atMs === undefined) continue;
+    // The first piece may come before the directory has answered everything.
+    metrics.phaseSeconds.observe(Math.max(0, atMs - beforeMs) / 1000, { phase });
+    beforeMs = Math.max(beforeMs, atMs);
+  }
+}

@@ -56,15 +56,59 @@ export interface Transfer {
   readonly piecesHeld: number;
   readonly pieceCount: number;
   readonly bytes: BytesBySource;
-  /** Bytes by the peer that sent them. */
-  readonly peers: readonly { readonly peer: PeerId; readonly bytes: number }[];
+  /** Everyone who sent something or stood still. */
+  readonly peers: readonly TransferPeer[];
+  /** Bytes per second from the origin over the last few seconds; 0 once the transfer has ended. */
+  readonly originBytesPerSecond: number;
+  /** Requests to peers that stood still. */
   readonly stalls: number;
   readonly hedges: number;
   readonly rejectedPieces: number;
+  /** How often all pieces were there and the digest was wrong. */
+  readonly mismatches: number;
+  /** What it waits for now; absent once it has ended. */
+  readonly waitsFor?: TransferWait;
+  /** Where its time went, by what it waited for. */
+  readonly waitedMs: Readonly<Partial<Record<WaitKind, number>>>;
   readonly missing?: string;
   readonly error?: string;
   /** Milliseconds spent until the first provider answer, first piece, last piece, verified, committed. */
   readonly phasesMs: Readonly<Record<string, number>>;
+}
+
+export interface TransferPeer {
+  readonly peer: PeerId;
+  readonly bytes: number;
+  /** Over the last few seconds; 0 once the transfer has ended. */
+  readonly bytesPerSecond: number;
+  readonly stalls: number;
+  /** How long nothing at all moved, and this peer owed the most. */
+  readonly waitedMs: number;
+}
+
+/**
+ * What a download can wait for: answers of the directory and of the members it names; bytes that nobody in the fleet holds yet,
+ * so the origin's rate, whoever asks it; an origin that sends nothing or has failed; bytes that peers hold, so their links or this
+ * node's; a peer that stands still while nothing else moves; other blobs that go first; somebody who has it; the hash; the disk.
+ */
+export const waitKinds = [
+  'directory',
+  'origin',
+  'silentOrigin',
+  'peers',
+  'silentPeer',
+  'queue',
+  'nobody',
+  'verification',
+  'commit',
+] as const;
+
+export type WaitKind = (typeof waitKinds)[number];
+
+export interface TransferWait {
+  readonly for: WaitKind;
+  /** The peer that stands still. */
+  readonly peer?: PeerId;
 }
 
 export interface BytesBySource {

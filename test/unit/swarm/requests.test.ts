@@ -147,7 +147,7 @@ describe('a request to a peer', () => {
       throw error;
     });
     expect(await run()).toEqual(outcome);
-    expect(download.stalls).toBe('code' in error && error.code === 'PEER_STALLED' ? 1 : 0);
+    expect(download.account.stalls).toBe('code' in error && error.code === 'PEER_STALLED' ? 1 : 0);
   });
 
   it('fails for a peer whose address is not known', async () => {

@@ -1,0 +1,116 @@
+import type { PeerId } from '../content/peer-id.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { TransferPeer, TransferWait, WaitKind } from './swarm.ts';
+
+/** The books of one download: who sent how much and how fast, who stood still, and where the time went. Changes nothing. */
+export class TransferAccount {
+  readonly #clock: Clock;
+  readonly #peers = new Map<PeerId, { bytes: number; stalls: number; waitedMs: number }>();
+  readonly #waitedMs: Partial<Record<WaitKind, number>> = {};
+  /** Oldest first; what came in over the last few seconds. */
+  readonly #recent: { readonly sinceMs: number; origin: number; readonly peers: Map<PeerId, number> }[] = [];
+  #wait: TransferWait | undefined = { for: 'directory' };
+  #waitSinceMs: number;
+  #stalls = 0;
+  #firstByteMs: number | undefined;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#waitSinceMs = clock.nowMs();
+  }
+
+  get wait(): TransferWait | undefined {
+    return this.#wait;
+  }
+
+  get stalls(): number {
+    return this.#stalls;
+  }
+
+  /** Milliseconds since it was last said what the download waits for. */
+  get waitAgeMs(): number {
+    return this.#clock.nowMs() - this.#waitSinceMs;
+  }
+
+  /** Bytes came in, verified or not yet; undefined = from the origin. */
+  received(peer: PeerId | undefined, bytes: number): void {
+    const nowMs = this.#clock.nowMs();
+    this.#firstByteMs ??= nowMs;
+    let slot = this.#recent.at(-1);
+    if (slot === undefined || nowMs - slot.sinceMs >= slotMs) {
+      slot = { sinceMs: nowMs, origin: 0, peers: new Map() };
+      this.#recent.push(slot);
+      if (this.#recent.length > recentSlots) this.#recent.shift();
+    }
+    if (peer === undefined) slot.origin += bytes;
+    else slot.peers.set(peer, (slot.peers.get(peer) ?? 0) + bytes);
+  }
+
+  /** A piece of the peer was verified and written. */
+  stored(peer: PeerId, bytes: number): void {
+    this.#of(peer).bytes += bytes;
+  }
+
+  stalled(peer: PeerId): void {
+    this.#stalls += 1;
+    this.#of(peer).stalls += 1;
+  }
+
+  /** From now on it waits for something else, or the same; undefined = it has ended. */
+  waitFor(wait: TransferWait | undefined): void {
+    const nowMs = this.#clock.nowMs();
+    if (this.#wait !== undefined) {
+      const { for: kind, peer } = this.#wait;
+      const ms = nowMs - this.#waitSinceMs;
+      this.#waitedMs[kind] = (this.#waitedMs[kind] ?? 0) + ms;
+      if (kind === 'silentPeer' && peer !== undefined) this.#of(peer).waitedMs += ms;
+    }
+    this.#wait = wait;
+    this.#waitSinceMs = nowMs;
+  }
+
+  waitedMs(): Partial<Record<WaitKind, number>> {
+    const waited = { ...this.#waitedMs };
+    if (this.#wait !== undefined) waited[this.#wait.for] = (waited[this.#wait.for] ?? 0) + this.waitAgeMs;
+    for (const [kind, ms] of Object.entries(waited)) waited[kind as WaitKind] = Math.round(ms);
+    return waited;
+  }
+
+  originBytesPerSecond(): number {
+    return this.#rate(this.#current().reduce((sum, slot) => sum + slot.origin, 0));
+  }
+
+  peers(): TransferPeer[] {
+    const recent = new Map<PeerId, number>();
+    for (const slot of this.#current())
+      for (const [peer, bytes] of slot.peers) recent.set(peer, (recent.get(peer) ?? 0) + bytes);
+    return [...new Set([...this.#peers.keys(), ...recent.keys()])].map((peer) => {
+      const { bytes, stalls, waitedMs } = this.#peers.get(peer) ?? { bytes: 0, stalls: 0, waitedMs: 0 };
+      const bytesPerSecond = this.#rate(recent.get(peer) ?? 0);
+      return { peer, bytes, bytesPerSecond, stalls, waitedMs: Math.round(waitedMs) };
+    });
+  }
+
+  #current() {
+    const sinceMs = this.#clock.nowMs() - recentSlots * slotMs;
+    return this.#recent.filter((slot) => slot.sinceMs >= sinceMs);
+  }
+
+  #rate(bytes: number): number {
+    if (this.#firstByteMs === undefined || this.#wait === undefined) return 0;
+    const spanMs = Math.min(recentSlots * slotMs, this.#clock.nowMs() - this.#firstByteMs);
+    return Math.round((bytes * 1000) / Math.max(slotMs, spanMs));
+  }
+
+  #of(peer: PeerId) {
+    const known = this.#peers.get(peer);
+    if (known !== undefined) return known;
+    const account = { bytes: 0, stalls: 0, waitedMs: 0 };
+    this.#peers.set(peer, account);
+    return account;
+  }
+}
+
+// Six slots of half a second: as long as a person looks at a figure, short enough to see a source dry up.
+const slotMs = 500;
+const recentSlots = 6;
