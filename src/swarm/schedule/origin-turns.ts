@@ -58,7 +58,9 @@ export function originTurns(
             ? longRun(download, extent, run)
             : { extents: [extent], ...run };
         turns.push({ download, ...turn });
-        if (turn.extents.length > 1) extent += turn.extents.length - 1;
+        // A long run takes its share of the window.
+        openBytes += (turn.extents.length - 1) * plan.extentPieces * plan.pieceBytes;
+        extent += turn.extents.length - 1;
       } else wakeAtMs = Math.min(wakeAtMs, startAtMs);
     }
   }
