@@ -71,13 +71,13 @@ export class MemberTalk {
   }
 
   /**
-   * Tells members of a piece: at once while few hold it, so that it spreads from many; with the next round when it is common,
+   * Tells members that lack a piece: at once while few hold it, so that it spreads from many; with the next round when it is common,
    * so that a fleet of N does not exchange N * N messages per piece.
    */
   tellHave(digest: Digest, piece: number): void {
     const holders = this.#deps.scheduler.downloads.get(digest)?.availability[piece] ?? 0;
     if (holders < rareHolders) {
-      this.tell(digest, { kind: 'have', digest, pieces: [piece] });
+      this.#tellLacking(digest, [piece]);
       return;
     }
     const pieces = this.#unhurried.get(digest) ?? new Set();
@@ -86,7 +86,7 @@ export class MemberTalk {
 
   /** Tells of what was held back. */
   tellUnhurried(): void {
-    for (const [digest, pieces] of this.#unhurried) this.tell(digest, { kind: 'have', digest, pieces: [...pieces] });
+    for (const [digest, pieces] of this.#unhurried) this.#tellLacking(digest, [...pieces]);
     this.#unhurried.clear();
   }
 
@@ -162,6 +162,14 @@ export class MemberTalk {
       case 'whole':
         scheduler.originIsWhole(digest);
         break;
+    }
+  }
+
+  #tellLacking(digest: Digest, pieces: readonly number[]): void {
+    for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
+      if (!member.isFetching) continue;
+      const news = pieces.filter((piece) => !member.have.has(piece));
+      if (news.length > 0) this.#links.send(member.peer, { kind: 'have', digest, pieces: news });
     }
   }
 

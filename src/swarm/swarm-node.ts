@@ -65,6 +65,8 @@ export interface SwarmDeps {
 const tickMs = 100;
 const claimEveryTicks = 8;
 const haveEveryTicks = 2;
+// A decision looks at every missing piece: one for all that happened within a moment too short to be felt.
+const decideAfterMs = 2;
 // Short downloads end between ticks; where their time went is looked at when something begins, but not for every piece.
 const observeStepMs = 10;
 
@@ -117,7 +119,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     });
     this.#bans = new BanList(clock, options);
     this.#links = new MemberLinks(
-      { network, logger, tasks: this.#tasks },
+      { network, clock, logger, tasks: this.#tasks },
       () => ({ bulkPort: options.bulkPort(), zone: options.zone }),
       {
         ready: (peer, zone) => {
@@ -301,7 +303,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   #decideSoon(): void {
     if (this.#isDeciding) return;
     this.#isDeciding = true;
-    setImmediate(() => {
+    this.#deps.clock.schedule(decideAfterMs, () => {
       this.#isDeciding = false;
       if (this.#tasks.signal.aborted) return;
       const actions = this.#scheduler.decide();

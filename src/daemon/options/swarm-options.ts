@@ -16,7 +16,7 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
       maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
       readerWindowPieces: 2,
       originWindowExtents: 8,
-      takeoverMs: 1_000,
+      takeoverMs: 1_500,
       originStallMs: 3_000,
       peerStallMs: 2_000,
       hedgeFactor: 4,
@@ -32,7 +32,7 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
     directoryTimeoutMs: 2_000,
     // Longer than the starts of one pull on many nodes lie apart, short against a client's patience.
     settleMs: 40,
-    settleMaxMs: 1_000,
+    settleMaxMs: 2_000,
     patienceMs: swarm.patience,
     resumeForMs: swarm.resumeFor,
     // Long enough to make lying useless, short enough that a mended node is welcome again by itself.

@@ -115,6 +115,8 @@ function chooseSupplier(
   options: ScheduleOptions,
 ): PeerState | undefined {
   const range = pieceRange(download.plan, piece);
+  // Among many a second connection to one costs a handshake and gains nothing.
+  const perPeer = download.members.size >= manyMembers ? 1 : options.maxRequestsPerPeer;
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
@@ -122,7 +124,7 @@ function chooseSupplier(
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs)) continue;
     const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };
-    if (own.requests >= options.maxRequestsPerPeer) continue;
+    if (own.requests >= perPeer) continue;
     if (own.requests === 0 && suppliers >= options.maxSuppliers) continue;
     // A little noise spreads the choice among equals and keeps exploring peers whose rate is only believed.
     const rate = (state.rateBytesPerSecond ?? meanRate) * (state.isNear ? nearFactor : 1) * (0.75 + random.next() / 2);
@@ -134,6 +136,8 @@ function chooseSupplier(
   }
   return best;
 }
+
+const manyMembers = 4;
 
 // A near peer wins unless it is three times slower: same-zone traffic is usually free and short.
 const nearFactor = 3;

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { PeerId } from '../../../src/content/peer-id.ts';
-import { seededRandom } from '../../../src/lib/clock.ts';
+import { seededRandom, systemClock } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
 import { TaskGroup } from '../../../src/lib/task-group.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
@@ -34,7 +34,7 @@ describe('the links of a node', () => {
     const network = hub.join(peer);
     const events: string[] = [];
     const links = new MemberLinks(
-      { network, logger: silentLogger, tasks },
+      { clock: systemClock, network, logger: silentLogger, tasks },
       () => ({ bulkPort: port, zone: `zone-${peer}` }),
       {
         ready: (other, zone) => events.push(`ready ${other} ${zone}`),
