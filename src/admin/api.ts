@@ -1,9 +1,11 @@
 import type { Member } from '../discovery/membership.ts';
 import type { HealthCondition } from '../health/health.ts';
 import type { ImageSummary, PullProgress } from '../image/images.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { OriginStatus } from '../origin/origin.ts';
 import type { StoreUsage } from '../store/blob-store.ts';
 import type { SwarmPeer, Transfer } from '../swarm/swarm.ts';
+import type { Explanation } from './explain.ts';
 
 /** The JSON of the admin API: what the server writes and the command line reads. */
 
@@ -33,6 +35,17 @@ export interface TransfersAnswer {
 /** `GET /api/v1/peers`: members of the fleet and what the swarm knows of them. */
 export interface PeersAnswer {
   readonly peers: readonly (SwarmPeer & Partial<Member>)[];
+}
+
+/** `GET /api/v1/explain?reference=...&platform=...`: why the latest pull of an image took as long as it did. */
+export interface ExplainAnswer {
+  /** Of the manifest the reference names. */
+  readonly digest: Digest;
+  readonly explanation: Explanation;
+  /** The blobs that were fetched in that pull, in the order of the manifest. */
+  readonly blobs: readonly { readonly transfer: Transfer; readonly explanation: Explanation }[];
+  /** Blobs of the image that were here before, or whose transfer is forgotten. */
+  readonly heldBefore: readonly { readonly digest: Digest; readonly sizeBytes: number }[];
 }
 
 /** `GET /api/v1/images` */

@@ -7,8 +7,17 @@ import type { Images } from '../image/images.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Swarm } from '../swarm/swarm.ts';
-import type { ErrorAnswer, ImagesAnswer, PeersAnswer, ReadyAnswer, StatusAnswer, TransfersAnswer } from './api.ts';
+import type {
+  ErrorAnswer,
+  ExplainAnswer,
+  ImagesAnswer,
+  PeersAnswer,
+  ReadyAnswer,
+  StatusAnswer,
+  TransfersAnswer,
+} from './api.ts';
 import { AdminError, toAnswer } from './errors.ts';
+import { type ExplainDeps, explainImage } from './explain-image.ts';
 import { checkCaller, checkHost } from './guard.ts';
 import type { AdminOptions } from './options.ts';
 import { listPeers } from './peers.ts';
@@ -23,6 +32,7 @@ export interface AdminDeps {
   readonly membership: Pick<Membership, 'members'>;
   readonly images: Pick<Images, 'pull' | 'listImages'>;
   readonly status: () => Promise<NodeStatus>;
+  readonly explain: Omit<ExplainDeps, 'transfers'>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -103,6 +113,11 @@ export async function startAdmin(deps: AdminDeps, options: AdminOptions): Promis
     }),
   );
   app.get('/api/v1/transfers', async (): Promise<TransfersAnswer> => ({ transfers: deps.swarm.transfers() }));
+  app.get('/api/v1/explain', async (request): Promise<ExplainAnswer> => {
+    const order = readPullOrder(request.query, options.defaultOrigin);
+    const sources = { ...deps.explain, transfers: () => deps.swarm.transfers() };
+    return await explainImage(sources, order, deps.clock.wallMs());
+  });
   app.get('/api/v1/images', async (): Promise<ImagesAnswer> => ({ images: await deps.images.listImages() }));
   app.post('/api/v1/pull', async (request, reply) => {
     const order = readPullOrder(request.body, options.defaultOrigin);

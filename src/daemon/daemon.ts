@@ -9,6 +9,7 @@ import { createImages } from '../image/create-images.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
+import { nodePlatform } from '../oci/platform.ts';
 import { createOrigin } from '../origin/create-origin.ts';
 import { loadIdentity } from '../peer/identity.ts';
 import { createBulkClient } from '../peer/tls/bulk-client.ts';
@@ -23,15 +24,17 @@ import { compactMemory } from './compact-memory.ts';
 import { watchDisk } from './disk-watch.ts';
 import { startFleet } from './fleet.ts';
 import { readFleetSecret } from './fleet-secret.ts';
+import { findImageBlobs } from './image-blobs.ts';
 import { binding } from './listen-error.ts';
 import { adminOptions } from './options/admin-options.ts';
 import { imagesOptions } from './options/image-options.ts';
 import { originOptions } from './options/origin-options.ts';
 import { bulkClientOptions, bulkServerOptions } from './options/peer-options.ts';
 import { registryOptions } from './options/registry-options.ts';
-import { diskLimits, storeOptions, verifierOptions } from './options/store-options.ts';
+import { diskLimits, historyOptions, storeOptions, verifierOptions } from './options/store-options.ts';
 import { swarmOptions } from './options/swarm-options.ts';
 import { reannounceHeld } from './reannounce.ts';
+import { openTransferHistory } from './transfer-history.ts';
 import { watchUnexpectedErrors } from './unexpected.ts';
 
 /** A running node. */
@@ -89,6 +92,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
     ),
   );
   const identity = await loadIdentity(join(dataDir, 'identity.key'));
+  const history = unwinding.use(await openTransferHistory({ logger: part('daemon') }, historyOptions(dataDir)));
   const verifiers = unwinding.adopt(
     createPrefixVerifiers({ logger: part('content') }, verifierOptions(config)),
     (opened) => opened.close(),
@@ -113,6 +117,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         verifiers,
         identity,
         logger: part('swarm'),
+        onTransferEnd: (transfer) => history.add(transfer),
         findRepository: async (digest) => (await store.metadata.findParents(digest))[0]?.repository,
       },
       swarmOptions(config, () => bulkServer?.address.port ?? 0),
@@ -151,6 +156,10 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
           clock,
           logger: part('admin'),
           metricsText: () => metrics.text(),
+          explain: {
+            findEarlierTransfer: (digest) => history.find(digest),
+            findImageBlobs: (request) => findImageBlobs(store.metadata, request, nodePlatform()),
+          },
           status: async () => ({
             version,
             peer: identity.peerId,

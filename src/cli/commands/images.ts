@@ -1,10 +1,11 @@
 import type { ImagesAnswer } from '../../admin/api.ts';
+import { bytesText, percentText } from '../../lib/units.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient } from '../client/admin-client.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatTable } from '../output/table.ts';
-import { bytesText, percentText, shortDigest } from '../output/units.ts';
+import { shortDigest } from '../output/units.ts';
 
 /** `shoal images` */
 export function createCommand(io: CommandIo) {

@@ -1,10 +1,10 @@
 import type { PeersAnswer } from '../../admin/api.ts';
+import { bytesText, rateText, spanText } from '../../lib/units.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient } from '../client/admin-client.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatTable } from '../output/table.ts';
-import { bytesText, rateText } from '../output/units.ts';
 
 /** `shoal peers` */
 export function createCommand(io: CommandIo) {
@@ -36,11 +36,14 @@ export function createCommand(io: CommandIo) {
         bytesText(peer.receivedBytes ?? 0),
         bytesText(peer.sentBytes ?? 0),
         rateText(peer.rateBytesPerSecond ?? 0),
+        String(peer.rejectedPieces ?? 0),
         peer.addresses?.[0] ?? '-',
       ]);
       io.stdout.write(`${formatTable(columns, rows, io.stdout.isTTY === true)}\n`);
       for (const { peer, ban } of answer.peers) {
-        if (ban !== undefined) io.stdout.write(`\n${peer} is banned: ${ban.reason}\n  evidence: ${ban.evidence}\n`);
+        if (ban === undefined) continue;
+        const since = `${new Date(ban.sinceMs).toISOString()}, ${spanText(Date.now() - ban.sinceMs)} ago`;
+        io.stdout.write(`\n${peer} is banned: ${ban.reason}\n  since    ${since}\n  evidence ${ban.evidence}\n`);
       }
     });
 }
@@ -52,5 +55,6 @@ const columns = [
   { title: 'RECEIVED', align: 'right' },
   { title: 'SENT', align: 'right' },
   { title: 'RATE', align: 'right' },
+  { title: 'REJECTED', align: 'right' },
   { title: 'ADDRESS' },
 ] as const;

@@ -1,14 +1,15 @@
-import type { PullLine } from '../../admin/api.ts';
+import type { ExplainAnswer, PullLine, PullOrder } from '../../admin/api.ts';
 import { isAbort } from '../../lib/errors.ts';
+import { bytesText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
-import { createAdminClient, refusalOf } from '../client/admin-client.ts';
+import { type AdminClient, createAdminClient, refusalOf } from '../client/admin-client.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { explainTransfer } from '../output/explain.ts';
+import { formatExplanation } from '../output/explain.ts';
 import { Progress, type ProgressRow } from '../output/progress.ts';
-import { bytesText, rateText, shortDigest, spanText } from '../output/units.ts';
+import { shortDigest } from '../output/units.ts';
 
 /** `shoal pull` */
 export function createCommand(io: CommandIo) {
@@ -22,12 +23,15 @@ export function createCommand(io: CommandIo) {
   })
     .argument('<image>', 'as docker writes it: [host/]name[:tag][@digest]')
     .option('--platform <os/arch[/variant]>', 'platform of a multi-arch image, or "all" (default: that of the node)')
-    .option('--explain', 'show per layer where the bytes came from and where the time went')
+    .option('--explain', 'say why it took as long as it did; for an image that is here already, why its last pull did')
     .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
     .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
     .action(async (image, options) => {
       const client = createAdminClient(await findAdminAddress(options, io));
-      const request = { reference: image, ...(options.platform === undefined ? {} : { platform: options.platform }) };
+      const request: PullOrder = {
+        reference: image,
+        ...(options.platform === undefined ? {} : { platform: options.platform }),
+      };
       const signal = io.interrupted();
       const lines = client.stream<PullLine>('POST', '/api/v1/pull', request, signal);
       if (options.json === true) {
@@ -35,19 +39,23 @@ export function createCommand(io: CommandIo) {
           io.stdout.write(`${JSON.stringify(line)}\n`);
           if (line.kind === 'failed') throw refusalOf(line.error);
         }
+        if (options.explain === true)
+          io.stdout.write(`${JSON.stringify({ kind: 'explained', ...(await explain(client, request, signal)) })}\n`);
         return;
       }
-      await showPull(image, lines, options.explain === true, io);
+      const view = new PullView(io);
+      await showPull(image, lines, view, io);
+      if (options.explain !== true) return;
+      io.stdout.write(`\n${formatExplanation(await explain(client, request, signal), Date.now())}\n`);
     });
 }
 
-async function showPull(
-  image: string,
-  lines: AsyncIterable<PullLine>,
-  explains: boolean,
-  io: CommandIo,
-): Promise<void> {
-  const view = new PullView(io);
+function explain(client: AdminClient, order: PullOrder, signal: AbortSignal): Promise<ExplainAnswer> {
+  const query = new URLSearchParams({ ...order });
+  return client.get<ExplainAnswer>(`/api/v1/explain?${query}`, signal);
+}
+
+async function showPull(image: string, lines: AsyncIterable<PullLine>, view: PullView, io: CommandIo): Promise<void> {
   try {
     for await (const line of lines) {
       switch (line.kind) {
@@ -66,7 +74,6 @@ async function showPull(
           throw refusalOf(line.error);
         case 'done':
           view.finish();
-          for (const transfer of explains ? view.transfers() : []) io.stdout.write(`${explainTransfer(transfer)}\n`);
           io.stdout.write(
             `done: ${bytesText(line.totalBytes)} in ${spanText(line.durationMs)}` +
               ` (${rateText((line.totalBytes * 1000) / Math.max(1, line.durationMs))});` +
@@ -85,7 +92,6 @@ async function showPull(
 /** Keeps what is known of each layer and draws it. */
 class PullView {
   readonly #rows = new Map<string, ProgressRow>();
-  readonly #transfers = new Map<string, Transfer>();
   readonly #progress: Progress;
 
   constructor(io: CommandIo) {
@@ -110,7 +116,6 @@ class PullView {
   }
 
   setTransfer(transfer: Transfer): void {
-    this.#transfers.set(transfer.digest, transfer);
     this.#rows.set(transfer.digest, {
       label: shortDigest(transfer.digest),
       totalBytes: transfer.sizeBytes,
@@ -118,10 +123,6 @@ class PullView {
       state: transfer.state,
     });
     this.#progress.update([...this.#rows.values()]);
-  }
-
-  transfers(): readonly Transfer[] {
-    return [...this.#transfers.values()];
   }
 
   finish(): void {

@@ -1,9 +1,9 @@
 import { setFlagsFromString } from 'node:v8';
 import type { LoadedConfig } from '../../config/load.ts';
+import { spanText } from '../../lib/units.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { addConfigFlags, loadConfigFor } from '../config-flags.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { spanText } from '../output/units.ts';
 import { welcomeText } from '../output/welcome.ts';
 import { readVersion } from '../version.ts';
 

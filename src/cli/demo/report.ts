@@ -1,7 +1,8 @@
+import { bytesText, percentText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import type { Column } from '../output/table.ts';
 import { formatTable } from '../output/table.ts';
-import { bytesText, percentText, rateText, shortDigest, spanText } from '../output/units.ts';
+import { shortDigest } from '../output/units.ts';
 
 /** What came to one node. */
 interface NodeReport {

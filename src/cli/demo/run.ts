@@ -1,10 +1,11 @@
 import type { TransfersAnswer } from '../../admin/api.ts';
 import { delay, systemClock } from '../../lib/clock.ts';
+import { bytesText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { createAdminClient } from '../client/admin-client.ts';
 import type { CommandIo } from '../command.ts';
 import { Progress, type ProgressRow } from '../output/progress.ts';
-import { bytesText, shortDigest, spanText } from '../output/units.ts';
+import { shortDigest } from '../output/units.ts';
 import { clientHints } from '../output/welcome.ts';
 import { startEmbeddedOrigin } from './embedded-origin.ts';
 import { type DemoFleet, startDemoFleet } from './fleet.ts';

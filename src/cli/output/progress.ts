@@ -1,5 +1,6 @@
 import { styleText } from 'node:util';
-import { bytesText, percentText, rateText } from './units.ts';
+import { bytesText, percentText, rateText } from '../../lib/units.ts';
+import { cutLine } from './table.ts';
 
 /** One line of progress: a layer, or a layer on a node. */
 export interface ProgressRow {
@@ -90,7 +91,7 @@ export class Progress {
     const right =
       row.state === 'fetching' ? `${rateText(rate)}  ${sourcesText(row)}` : `${row.state}  ${sourcesText(row)}`;
     const text = `${row.label}  ${bar(row, done)} ${percentText(done, row.totalBytes).padStart(6)}  ${bytesText(row.totalBytes).padStart(9)}  ${right}`;
-    return cut(text, (this.#options.stream.columns ?? 120) - 1);
+    return cutLine(text, (this.#options.stream.columns ?? 120) - 1);
   }
 
   #rate(label: string, bytes: number, now: number): number {
@@ -127,21 +128,4 @@ function sourcesText(row: ProgressRow): string {
     row.bytes.local > 0 ? `local ${bytesText(row.bytes.local)}` : '',
   ].filter((part) => part !== '');
   return parts.join(', ');
-}
-
-/** Cuts a line with colours to a visible width, so that it never wraps and spoils the redraw. */
-function cut(text: string, columns: number): string {
-  let visible = 0;
-  let at = 0;
-  while (at < text.length) {
-    if (text[at] === '\x1b') {
-      const end = text.indexOf('m', at);
-      at = end < 0 ? text.length : end + 1;
-      continue;
-    }
-    if (visible === columns) return `${text.slice(0, at)}\x1b[0m`;
-    visible += 1;
-    at += 1;
-  }
-  return text;
 }

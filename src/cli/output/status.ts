@@ -1,8 +1,9 @@
 import { styleText } from 'node:util';
 import type { StatusAnswer } from '../../admin/api.ts';
+import { bytesText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import { formatTable } from './table.ts';
-import { bytesText, percentText, shortDigest, spanText } from './units.ts';
+import { cutLine } from './table.ts';
+import { formatEnded, formatRunning, runningSummary, splitTransfers } from './transfers.ts';
 
 export interface StatusFacts {
   readonly status: StatusAnswer;
@@ -37,45 +38,17 @@ export function formatStatus({ status, transfers }: StatusFacts, nowMs: number, 
       `  ${condition.remedy}`,
     );
   }
-  const active = transfers.filter((transfer) => transfer.endedAtMs === undefined);
-  const ended = transfers
-    .filter((transfer) => transfer.endedAtMs !== undefined)
-    .sort((left, right) => (right.endedAtMs ?? 0) - (left.endedAtMs ?? 0))
-    .slice(0, endedShown);
-  if (active.length + ended.length > 0) {
-    lines.push(
-      '',
-      formatTable(
-        transferColumns,
-        [...active, ...ended].map((transfer) => transferRow(transfer, nowMs)),
-        isColoured,
-      ),
-    );
-  }
+  const { running, ended } = splitTransfers(transfers);
+  if (running.length > 0) lines.push('', runningSummary(running), formatRunning(running, isColoured));
+  if (ended.length > 0) lines.push('', formatEnded(ended.slice(0, endedShown), nowMs, isColoured));
   return lines.join('\n');
 }
 
-const transferColumns = [
-  { title: 'BLOB' },
-  { title: 'REPOSITORY' },
-  { title: 'STATE' },
-  { title: 'PIECES', align: 'right' },
-  { title: 'SIZE', align: 'right' },
-  { title: 'ORIGIN', align: 'right' },
-  { title: 'PEERS', align: 'right' },
-  { title: 'TIME', align: 'right' },
-] as const;
-
-function transferRow(transfer: Transfer, nowMs: number): readonly string[] {
-  const { bytes } = transfer;
-  return [
-    shortDigest(transfer.digest),
-    `${transfer.repository.namespace}/${transfer.repository.name}`,
-    transfer.state,
-    `${transfer.piecesHeld}/${transfer.pieceCount}`,
-    bytesText(transfer.sizeBytes),
-    percentText(bytes.origin, bytes.origin + bytes.peer + bytes.local),
-    percentText(bytes.peer, bytes.origin + bytes.peer + bytes.local),
-    spanText((transfer.endedAtMs ?? nowMs) - transfer.startedAtMs),
-  ];
+/** The same for a screen that is drawn again and again: nothing wraps, and what does not fit below is counted. */
+export function fitScreen(text: string, screen: { readonly columns: number; readonly rows: number }): string {
+  const lines = text.split('\n').map((line) => cutLine(line, screen.columns));
+  // The last row stays free for the cursor.
+  const room = screen.rows - 1;
+  if (lines.length <= room) return lines.join('\n');
+  return [...lines.slice(0, room - 1), `… and ${lines.length - room + 1} more lines`].join('\n');
 }

@@ -28,3 +28,20 @@ export function formatTable(
 function width(text: string): number {
   return stripVTControlCharacters(text).length;
 }
+
+/** Cuts a line with colours to a visible width, so that it never wraps and spoils the redraw. */
+export function cutLine(text: string, columns: number): string {
+  let visible = 0;
+  let at = 0;
+  while (at < text.length) {
+    if (text[at] === '\x1b') {
+      const end = text.indexOf('m', at);
+      at = end < 0 ? text.length : end + 1;
+      continue;
+    }
+    if (visible === columns) return `${text.slice(0, at)}\x1b[0m`;
+    visible += 1;
+    at += 1;
+  }
+  return text;
+}

@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import type { Config } from '../../config/schema.ts';
 import type { PrefixVerifiersOptions } from '../../content/threaded-prefix-verifiers.ts';
 import type { StoreOptions } from '../../store/disk/open-store.ts';
+import type { TransferHistoryOptions } from '../transfer-history.ts';
 
 export function storeOptions(config: Config, dataDir: string): StoreOptions {
   return {
@@ -20,4 +22,9 @@ export function verifierOptions(config: Config): PrefixVerifiersOptions {
 
 export function diskLimits(config: Config): { readonly minFreeBytes: number; readonly maxBytes: number } {
   return { minFreeBytes: config.cache.minFreeBytes, maxBytes: config.cache.maxBytes };
+}
+
+export function historyOptions(dataDir: string): TransferHistoryOptions {
+  // A hundred images of ten layers; about 1 KB each, in memory and on the disk.
+  return { path: join(dataDir, 'transfers.log'), maxTransfers: 1024, maxFileBytes: 2 * 1024 * 1024 };
 }

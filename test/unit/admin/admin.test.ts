@@ -60,6 +60,10 @@ describe('the admin API', () => {
           store: { blobs: 1, blobBytes: 2, ingests: 0, ingestBytes: 0 },
           origins: [],
         }),
+        explain: {
+          findEarlierTransfer: () => undefined,
+          findImageBlobs: async () => undefined,
+        },
         clock: systemClock,
         logger: silentLogger,
       },

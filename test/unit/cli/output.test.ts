@@ -2,7 +2,8 @@ import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { Progress, type ProgressRow } from '../../../src/cli/output/progress.ts';
 import { formatTable } from '../../../src/cli/output/table.ts';
-import { bytesText, percentText, shortDigest, shortPeer, spanText } from '../../../src/cli/output/units.ts';
+import { shortDigest, shortPeer } from '../../../src/cli/output/units.ts';
+import { bytesText, percentText, spanText } from '../../../src/lib/units.ts';
 
 test('a table aligns its columns, whatever colours are in them', () => {
   const text = formatTable(
