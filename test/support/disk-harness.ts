@@ -2,8 +2,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { silentLogger } from '../../src/lib/logger.ts';
-import type { Files } from '../../src/store/files/files.ts';
 import { openStore, type StoreOptions } from '../../src/store/disk/open-store.ts';
+import type { Files } from '../../src/store/files/files.ts';
 import type { Store } from '../../src/store/store.ts';
 import { FakeClock } from './fake-clock.ts';
 
