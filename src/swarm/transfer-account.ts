@@ -40,7 +40,7 @@ export class TransferAccount {
     if (slot === undefined || nowMs - slot.sinceMs >= slotMs) {
       slot = { sinceMs: nowMs, origin: 0, peers: new Map() };
       this.#recent.push(slot);
-      if (this.#recent.length > recentSlots) this.#recent.shift();
+      if (this.#recent.length > recentSlots + 1) this.#recent.shift();
     }
     if (peer === undefined) slot.origin += bytes;
     else slot.peers.set(peer, (slot.peers.get(peer) ?? 0) + bytes);
@@ -77,13 +77,13 @@ export class TransferAccount {
   }
 
   originBytesPerSecond(): number {
-    return this.#rate(this.#current().reduce((sum, slot) => sum + slot.origin, 0));
+    return this.#rate(this.#current().reduce((sum, { slot, weight }) => sum + weight * slot.origin, 0));
   }
 
   peers(): TransferPeer[] {
     const recent = new Map<PeerId, number>();
-    for (const slot of this.#current())
-      for (const [peer, bytes] of slot.peers) recent.set(peer, (recent.get(peer) ?? 0) + bytes);
+    for (const { slot, weight } of this.#current())
+      for (const [peer, bytes] of slot.peers) recent.set(peer, (recent.get(peer) ?? 0) + weight * bytes);
     return [...new Set([...this.#peers.keys(), ...recent.keys()])].map((peer) => {
       const { bytes, stalls, waitedMs } = this.#peers.get(peer) ?? { bytes: 0, stalls: 0, waitedMs: 0 };
       const bytesPerSecond = this.#rate(recent.get(peer) ?? 0);
@@ -91,9 +91,12 @@ export class TransferAccount {
     });
   }
 
+  /** The slots that reach into the window, the oldest with the part of it that does. */
   #current() {
-    const sinceMs = this.#clock.nowMs() - recentSlots * slotMs;
-    return this.#recent.filter((slot) => slot.sinceMs >= sinceMs);
+    const fromMs = this.#clock.nowMs() - recentSlots * slotMs;
+    return this.#recent
+      .map((slot) => ({ slot, weight: Math.min(1, (slot.sinceMs + slotMs - fromMs) / slotMs) }))
+      .filter(({ weight }) => weight > 0);
   }
 
   #rate(bytes: number): number {

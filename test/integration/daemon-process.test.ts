@@ -194,7 +194,9 @@ test('pull, status, peers and images talk to the daemon, as text and as JSON', a
   expect(pulled.code).toBe(0);
   expect(pulled.stdout).toContain(root);
   expect(pulled.stdout).toMatch(/done: 4\.\d+ MiB in /);
+  expect(pulled.stdout).toMatch(/\d blobs, 4\.\d+ MiB, fetched in /);
   expect(pulled.stdout).toMatch(/bytes {3}origin /);
+  expect(pulled.stdout).toMatch(/ {2}why {5}\S/);
 
   const again = await run(['pull', `${origin.host}/demo/app:latest`, '--platform', 'linux/amd64', '--json'], env).ended;
   const last = JSON.parse(again.stdout.trim().split('\n').at(-1) ?? '') as { kind: string; bytes: { origin: number } };
@@ -214,6 +216,29 @@ test('pull, status, peers and images talk to the daemon, as text and as JSON', a
   expect(images.stdout).toContain('latest');
   node.child.kill('SIGTERM');
   expect((await node.ended).code).toBe(0);
+});
+
+test('a restarted daemon still knows why a pull took as long as it did', async () => {
+  await using origin = await startEmbeddedOrigin();
+  origin.put('demo/app', ['latest'], generateImage({ sizeBytes: 2 * MiB, architectures: ['amd64'], seed: 5 }).image);
+  const origins = ['--origins', JSON.stringify({ [origin.host]: { url: origin.url } })];
+  const pull = async (admin: string) => {
+    const args = ['pull', `${origin.host}/demo/app`, '--platform', 'linux/amd64', '--explain', '--json'];
+    const { stdout } = await run(args, { SHOAL_ADMIN: admin }).ended;
+    return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { kind: string; blobs: { transfer: object }[] };
+  };
+  const first = await serve(origins);
+  const before = await pull(first.admin);
+  expect(before).toMatchObject({ kind: 'explained', heldBefore: [], explanation: { bytes: { peer: 0 } } });
+  expect(before.blobs.length).toBeGreaterThan(1);
+  first.child.kill('SIGTERM');
+  expect((await first.ended).code).toBe(0);
+
+  const second = await serve(origins);
+  const after = await pull(second.admin);
+  expect(after).toEqual(before);
+  second.child.kill('SIGTERM');
+  expect((await second.ended).code).toBe(0);
 });
 
 test('the demo ends with 0, verified figures and nothing left behind', async () => {
