@@ -141,7 +141,10 @@ const plainRoutes: Readonly<Record<string, string>> = {
   'GET /api/v1/status': '`StatusAnswer`: version, health, store, peers, origins.',
   'GET /api/v1/peers':
     '`PeersAnswer`: members of the fleet and what was exchanged with them, bans with their evidence.',
-  'GET /api/v1/transfers': '`TransfersAnswer`: downloads under way, and the last 256 that ended.',
+  'GET /api/v1/transfers':
+    '`TransfersAnswer`: downloads under way with pieces, rates by source and what they wait for, and the last 256 that ended.',
+  'GET /api/v1/explain':
+    '`ExplainAnswer`: why the latest pull of `?reference=` (and `&platform=`) took as long as it did; remembered over restarts.',
   'GET /api/v1/images': '`ImagesAnswer`: what this node holds, by repository and tag.',
   'POST /api/v1/pull':
     'Takes a `PullOrder`, answers `PullLine` objects, one a line (`application/x-ndjson`), as the pull goes on.',

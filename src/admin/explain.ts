@@ -47,8 +47,23 @@ export function explainTransfers(transfers: readonly Transfer[], nowMs: number):
   const facts: PullFacts = { transfers, durationMs, bytes, waits, nowMs };
   const isUnmoved = bytes.origin + bytes.peer === 0 && transfers.every(({ state }) => state === 'complete');
   const bound = isUnmoved ? 'held' : (waits[0]?.for ?? 'held');
-  const sentences = [boundSentence(bound, facts), ...detailSentences(bound, facts)];
+  const failure = failureSentence(facts);
+  const isMoved = bytes.origin + bytes.peer > 0;
+  const sentences = [
+    ...(failure === undefined ? [] : [failure]),
+    // What bound a pull that came to nothing is its failure.
+    ...(failure !== undefined && !isMoved ? [] : [boundSentence(bound, facts)]),
+    ...detailSentences(bound, facts),
+  ];
   return { bound, sentences, durationMs, bytes, waits };
+}
+
+function failureSentence({ transfers, durationMs }: PullFacts): string | undefined {
+  const failed = transfers.filter(({ state }) => state === 'failed');
+  const [first] = failed;
+  if (first === undefined) return undefined;
+  const which = transfers.length === 1 ? '' : `: ${failed.length} of ${count(transfers.length, 'blob')}`;
+  return `It failed after ${spanText(durationMs)}${which}: ${first.error ?? 'no reason is known'}.`;
 }
 
 function boundSentence(bound: Explanation['bound'], facts: PullFacts): string {
@@ -120,7 +135,6 @@ function detailSentences(bound: Explanation['bound'], { transfers, bytes, waits,
   const mismatches = sum(transfers.map((transfer) => transfer.mismatches));
   if (mismatches > 0)
     sentences.push(`The digest was wrong ${count(mismatches, 'time')}, and pieces were fetched again.`);
-  for (const { error } of transfers) if (error !== undefined) sentences.push(`It failed: ${error}.`);
   const running = transfers.filter((transfer) => transfer.endedAtMs === undefined);
   const waitsFor = running[0]?.waitsFor;
   if (waitsFor !== undefined && running[0] !== undefined) {

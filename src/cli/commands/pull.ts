@@ -1,5 +1,5 @@
 import type { ExplainAnswer, PullLine, PullOrder } from '../../admin/api.ts';
-import { isAbort } from '../../lib/errors.ts';
+import { isAbort, toError } from '../../lib/errors.ts';
 import { bytesText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { findAdminAddress } from '../client/admin-address.ts';
@@ -44,9 +44,14 @@ export function createCommand(io: CommandIo) {
         return;
       }
       const view = new PullView(io);
-      await showPull(image, lines, view, io);
-      if (options.explain !== true) return;
-      io.stdout.write(`\n${formatExplanation(await explain(client, request, signal), Date.now())}\n`);
+      const failure = await showPull(image, lines, view, io).catch((error: unknown) => toError(error));
+      if (options.explain === true && !signal.aborted) {
+        // A pull that failed is explained too, if it came far enough; its error is told in any case.
+        const answer = await explain(client, request, signal).catch((error: unknown) => failure ?? toError(error));
+        if (!(answer instanceof Error)) io.stdout.write(`\n${formatExplanation(answer, Date.now())}\n`);
+        else if (failure === undefined) throw answer;
+      }
+      if (failure !== undefined) throw failure;
     });
 }
 

@@ -35,7 +35,10 @@ export function findWait(download: DownloadState, nowMs: number, options: Schedu
   const isOriginAsked = [...flights].some((request) => request.peer === undefined);
   if (heldByMembers > askedOfPeers && !isOriginAsked) return { for: 'peers' };
   if (heldByMembers > askedOfPeers + spareRun) return { for: 'peers' };
-  return { for: unheld > 0 ? 'origin' : 'peers' };
+  if (unheld === 0) return { for: 'peers' };
+  // Asked again after a failure, it has not sent a byte yet.
+  const isAnswering = download.originFailures === 0 || [...flights].some((request) => request.receivedBytes > 0);
+  return { for: isAnswering ? 'origin' : 'silentOrigin' };
 }
 
 // A person would not call less than this a stall.
@@ -65,5 +68,6 @@ function waitWithoutRequests(
   if (isClaimed) return { for: 'silentOrigin' };
   const mayBeAsked = download.canAskOrigin || [...download.members.values()].some((member) => member.canAskOrigin);
   if (unheld > 0 && !mayBeAsked) return { for: 'nobody' };
-  return { for: isDue ? 'origin' : 'queue' };
+  if (!isDue) return { for: 'queue' };
+  return { for: download.originFailures > 0 ? 'silentOrigin' : 'origin' };
 }

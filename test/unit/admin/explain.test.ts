@@ -137,9 +137,20 @@ describe('why a transfer took as long as it did', () => {
         error: 'SWARM_UNOBTAINABLE: no peer holds them',
       },
       bound: 'nobody',
+      says: ['It failed after 10.0 s: SWARM_UNOBTAINABLE: no peer holds them.'],
+    },
+    {
+      why: 'nobody had the rest',
+      figures: {
+        state: 'failed',
+        waitedMs: { nobody: 9_000, peers: 1_000 },
+        missing: '20 of 105 pieces',
+        error: 'SWARM_UNOBTAINABLE: no peer holds them',
+      },
+      bound: 'nobody',
       says: [
-        'Nobody who has it could be asked: 10.0 s, 100% of the time (105 of 105 pieces).',
-        'It failed: SWARM_UNOBTAINABLE: no peer holds them.',
+        'It failed after 10.0 s: SWARM_UNOBTAINABLE: no peer holds them.',
+        'Nobody who has it could be asked: 9.00 s, 90.0% of the time (20 of 105 pieces).',
       ],
     },
     {
@@ -183,6 +194,13 @@ describe('why a pull of several blobs took as long as it did', () => {
       { for: 'directory', ms: 1_000, share: 0.1 },
       { for: 'peers', ms: 1_000, share: 0.1 },
     ]);
+  });
+
+  it('says first how many failed', () => {
+    const failed = transfer({ digest: digest('b'), state: 'failed', error: 'no' });
+    const { sentences } = explainTransfers([transfer(), failed], 20_000);
+    expect(sentences[0]).toBe('It failed after 10.0 s: 1 of 2 blobs: no.');
+    expect(sentences[1]).toContain('was the bound');
   });
 
   it('takes the transfers of the latest pull only', () => {

@@ -38,6 +38,15 @@ describe('what a download waits for', () => {
       arrange: (download) => Object.assign(download, { originNotBeforeMs: nowMs + 1, originFailures: 1 }),
       wait: { for: 'silentOrigin' },
     },
+    {
+      when: 'the origin failed and is asked again',
+      arrange: (download) => {
+        Object.assign(download, { originFailures: 1 });
+        ask(download, undefined, [0]);
+        for (const flights of download.flights.values()) for (const request of flights) request.receivedBytes = 0;
+      },
+      wait: { for: 'silentOrigin' },
+    },
     { when: 'its turn has not come', arrange: () => {}, wait: { for: 'queue' } },
     {
       when: 'another node takes its turn at the origin',
