@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
+import { setTimeout } from 'node:timers/promises';
 import { isCode } from '../../lib/errors.ts';
 import { StoreError } from '../errors.ts';
 import { isAbsence } from '../files/files.ts';
@@ -23,6 +24,9 @@ interface LockOwner {
 
 // A lock file is written right after it is created; one without an owner that is older than this was left by a crash in between.
 const unwrittenGraceMs = 1000;
+const oldGuardMs = 10_000;
+// A takeover by a rival is over within a few of these.
+const rivalPauseMs = 10;
 
 /** Takes the lock. @throws STORE_LOCKED, STORE_UNWRITABLE */
 export async function takeLockFile(path: string): Promise<LockFile> {
@@ -32,11 +36,12 @@ export async function takeLockFile(path: string): Promise<LockFile> {
     token: randomUUID(),
   };
   // Each round either takes the lock, finds its live owner, or removes one stale lock; rivals can add a few rounds.
-  for (let round = 0; round < 5; round += 1) {
+  for (let round = 0; round < 20; round += 1) {
     if (await create(path, owner)) return { release: () => release(path, owner) };
     const found = await readOwner(path);
     if (found !== undefined && (await isAlive(found))) throw locked(path, found.pid);
     await removeStale(path, found);
+    if (round > 2) await setTimeout(rivalPauseMs);
   }
   throw locked(path, undefined);
 }
@@ -69,18 +74,33 @@ function readFields(fields: Fields): LockOwner {
   return { pid: fields.number('pid'), startTime: fields.text('startTime'), token: fields.text('token') };
 }
 
+/**
+ * Removes a lock whose owner is gone. Only one rival at a time may: otherwise one that read the stale lock a moment ago would
+ * remove the lock that another has just taken.
+ */
 async function removeStale(path: string, stale: LockOwner | undefined): Promise<void> {
-  // Renamed first and looked at again: a rival may have replaced the stale lock by its own since it was read.
-  const aside = `${path}.stale`;
+  const guard = `${path}.takeover`;
   try {
-    await fs.rename(path, aside);
+    await fs.mkdir(guard);
   } catch (error) {
-    if (isAbsence(error)) return;
-    throw error;
+    if (errnoOf(error) !== 'EEXIST') throw error;
+    await removeOldGuard(guard);
+    return;
   }
-  const moved = await readOwner(aside);
-  if (moved !== undefined && moved.token !== stale?.token) await fs.rename(aside, path);
-  else await fs.rm(aside, { force: true });
+  try {
+    if ((await fs.stat(path).catch(() => undefined)) === undefined) return;
+    const found = await readOwner(path);
+    // As long as the stale file stands nobody can create another in its place.
+    if (found?.token === stale?.token) await fs.rm(path, { force: true });
+  } finally {
+    await fs.rmdir(guard);
+  }
+}
+
+/** A rival that died in the middle of a takeover leaves its guard; a takeover takes milliseconds. */
+async function removeOldGuard(guard: string): Promise<void> {
+  const stat = await fs.stat(guard).catch(() => undefined);
+  if (stat !== undefined && Date.now() - stat.mtimeMs > oldGuardMs) await fs.rmdir(guard).catch(() => {});
 }
 
 async function release(path: string, owner: LockOwner): Promise<void> {
