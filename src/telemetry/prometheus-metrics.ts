@@ -52,7 +52,11 @@ export function createPrometheusMetrics(): PrometheusMetrics {
   return {
     counter<Label extends string = never>(definition: MetricDefinition<Label>): Counter<Label> {
       const counter = define('counter', definition, (settings) => new prometheus.Counter<string>(settings));
-      return { add: (amount, labels) => (labels === undefined ? counter.inc(amount) : counter.inc(labels, amount)) };
+      const tally = new Tally(definition.labels ?? []);
+      listeners.push(() => {
+        for (const { labels, amount } of tally.take()) counter.inc(labels, amount);
+      });
+      return { add: (amount, labels) => tally.add(amount, labels) };
     },
     gauge<Label extends string = never>(definition: MetricDefinition<Label>): Gauge<Label> {
       const gauge = define('gauge', definition, (settings) => new prometheus.Gauge<string>(settings));
@@ -83,4 +87,29 @@ export function createPrometheusMetrics(): PrometheusMetrics {
         .sort((left, right) => left.name.localeCompare(right.name)),
     onCollect: (listener) => void listeners.push(listener),
   };
+}
+
+/** Sums what a counter was given between two renderings: hot paths count every arrival of bytes, the library hashes labels each time. */
+class Tally<Label extends string> {
+  readonly #names: readonly Label[];
+  readonly #sums = new Map<string, { readonly labels: Record<string, string>; amount: number }>();
+
+  constructor(names: readonly Label[]) {
+    this.#names = names;
+  }
+
+  add(amount: number, labels: Record<Label, string> | undefined): void {
+    let key = '';
+    if (labels !== undefined) for (const name of this.#names) key += `${labels[name]}\0`;
+    const sum = this.#sums.get(key);
+    if (sum === undefined) this.#sums.set(key, { labels: labels ?? {}, amount });
+    else sum.amount += amount;
+  }
+
+  /** Returns the sums and starts anew. */
+  take(): readonly { readonly labels: Record<string, string>; readonly amount: number }[] {
+    const sums = [...this.#sums.values()];
+    this.#sums.clear();
+    return sums;
+  }
 }
