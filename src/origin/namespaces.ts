@@ -13,6 +13,8 @@ export type NamespacePermission = 'named' | 'public-only' | 'refused';
 /** Decides whether a namespace may be asked. Names are compared in lower case. */
 export function findPermission(namespace: string, options: OriginsOptions): NamespacePermission {
   if (namespace.length > 253 || !namespacePattern.test(namespace)) return 'refused';
+  // A host that ends in a number is an IPv4 address to a URL, and not every such text is one.
+  if (!URL.canParse(`https://${namespace}`)) return 'refused';
   if (options.origins.has(namespace)) return 'named';
   if (options.allow === 'configured') return 'refused';
   const patterns = options.allow === 'any' ? ['*'] : options.allow;

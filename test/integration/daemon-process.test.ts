@@ -94,12 +94,18 @@ describe('shoal serve', () => {
     node.child.stderr?.destroy();
     const pulled = await run(['pull', '127.0.0.1:9/demo/app'], { SHOAL_ADMIN: node.admin }).ended;
     expect(pulled.code, 'the refused origin made the daemon write to the log').toBe(9);
-    const before = await scrape(node.admin);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    const after = await scrape(node.admin);
-    const used = (after['process_cpu_seconds_total'] ?? 0) - (before['process_cpu_seconds_total'] ?? 0);
-    expect(used, 'CPU seconds in a second of doing nothing').toBeLessThan(0.4);
-    expect(after['shoal_daemon_unexpected_errors_total']).toBe(0);
+    // What the start still has to do ends; a daemon that logs its own EPIPE never rests.
+    const rested = async () => {
+      const before = await scrape(node.admin);
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const after = await scrape(node.admin);
+      expect(after['shoal_daemon_unexpected_errors_total']).toBe(0);
+      return (after['process_cpu_seconds_total'] ?? 0) - (before['process_cpu_seconds_total'] ?? 0) < 0.2;
+    };
+    const deadlineMs = Date.now() + 30_000;
+    let isAtRest = await rested();
+    while (!isAtRest && Date.now() < deadlineMs) isAtRest = await rested();
+    expect(isAtRest, 'half a second with less than 0.2 s of CPU').toBe(true);
     const exited = once(node.child, 'exit');
     node.child.kill('SIGTERM');
     expect(await exited).toEqual([0, null]);
