@@ -3,14 +3,14 @@
  * Needs root on Linux and Debian's iproute2 and docker-registry.
  */
 import { existsSync } from 'node:fs';
-import { freemem, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { createFault, faultNames, noFault } from './lab/faults.ts';
-import { type FleetMode, startFleet } from './lab/fleet.ts';
+import type { FleetMode } from './lab/fleet.ts';
 import { labNetworkObstacle } from './lab/network.ts';
-import { race, type StartPattern, seed } from './lab/race.ts';
-import { createRandomImage, createRandomLayers, parseBytes, parseLayers } from './lab/random-image.ts';
-import { computeFigures, formatReport, measureHashCpuSecondsPerGiB, recordResult } from './lab/report.ts';
+import type { StartPattern } from './lab/race.ts';
+import { formatReport, recordResult } from './lab/report.ts';
+import { type CaseOptions, runCase, runCleanCase } from './lab/run-case.ts';
 
 const usage = `Usage: npm run bench:fleet -- [options]
   --nodes 8               nodes in the fleet
@@ -18,6 +18,7 @@ const usage = `Usage: npm run bench:fleet -- [options]
   --rate 20MiB            cap of every link, per second and direction; "none" = uncapped
   --start together        together | staggered (a node per second) | rolling (a new version that shares 80 % of its layers)
   --fault NAME[:PERCENT]  ${faultNames.join(' | ')}
+  --compare-clean         run the same case without the fault before, and hold the time against it
   --client http           http (counts bytes and first bytes) | docker (a real dockerd per node; its unpacking is in the time)
   --direct                no Shoal: every node pulls from the origin
   --pull-through          no Shoal: every node pulls from one docker-registry in proxy mode
@@ -30,8 +31,6 @@ const usage = `Usage: npm run bench:fleet -- [options]
   --deadline SECONDS      give up on a node after this (default: 60 s + 12 x bound)`;
 
 const starts: readonly StartPattern[] = ['together', 'staggered', 'rolling'];
-/** Of an image's layers, what a rolling update changes. */
-const changedShare = 0.2;
 
 const { values } = parseArgs({
   options: {
@@ -40,6 +39,7 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '20MiB' },
     start: { type: 'string', default: 'together' },
     fault: { type: 'string' },
+    'compare-clean': { type: 'boolean', default: false },
     client: { type: 'string', default: 'http' },
     direct: { type: 'boolean', default: false },
     'pull-through': { type: 'boolean', default: false },
@@ -62,7 +62,6 @@ async function main(): Promise<number> {
   if (obstacle !== undefined) throw new Error(`cannot run the fleet bench: ${obstacle}`);
   const nodes = Number(values.nodes);
   if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250) throw new Error('--nodes: 1 to 250');
-  const rate = values.rate === 'none' ? undefined : parseBytes(values.rate);
   const start = starts.find((name) => name === values.start);
   if (start === undefined) throw new Error(`--start: ${starts.join(', ')}`);
   const mode: FleetMode = values.direct ? 'direct' : values['pull-through'] ? 'pull-through' : 'shoal';
@@ -78,62 +77,29 @@ async function main(): Promise<number> {
     if (!values.json) console.log(text);
   };
 
-  const layers = createRandomLayers(parseLayers(values.layers));
-  const oldImage = createRandomImage('library/bench', 'v1', layers);
-  const isRolling = start === 'rolling';
-  const kept = isRolling ? layers.slice(0, Math.floor(layers.length * (1 - changedShare))) : [];
-  const changed = layers.slice(kept.length).map((layer) => ({ count: 1, sizeBytes: layer.bytes.length }));
-  const image = isRolling
-    ? createRandomImage('library/bench', 'v2', [...kept, ...createRandomLayers(changed)])
-    : oldImage;
-  const bytes = image.sizeBytes - kept.reduce((sum, layer) => sum + layer.bytes.length, 0);
-  // Each node holds the image once in its store and once in its client, all of it in memory.
-  const neededBytes = nodes * 2 * (isRolling ? oldImage.sizeBytes + bytes : bytes);
-  if (neededBytes > freemem() * 0.8 + 2 * 1024 ** 3) throw new Error(`needs about ${neededBytes} bytes of memory`);
-  const deadlineMs =
-    values.deadline === undefined
-      ? 60_000 + (rate === undefined ? 60_000 : (12_000 * bytes) / rate)
-      : Number(values.deadline) * 1000;
-  const hashCpuSecondsPerGiB = measureHashCpuSecondsPerGiB();
-
-  say(`starting ${nodes} nodes (${mode})`);
-  await using fleet = await startFleet({
+  const options: CaseOptions = {
     mode,
     nodes,
-    rateBytesPerSecond: rate,
-    directory: values.dir,
+    layers: values.layers,
+    rate: values.rate,
+    start,
+    fault,
     client,
+    directory: values.dir,
+    say,
+    ...(values.warm === undefined ? {} : { warm: values.warm }),
+    ...(values.deadline === undefined ? {} : { deadlineSeconds: Number(values.deadline) }),
     ...(values['cpu-prof'] === undefined ? {} : { profileNode: Number(values['cpu-prof']) }),
-    ...(fault.nodeChanges === undefined ? {} : { nodeChanges: fault.nodeChanges }),
-    ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
-  });
-  await fleet.pushImage(oldImage);
-  if (values.warm !== undefined) {
-    const warming = createRandomImage('library/warm', 'v1', createRandomLayers(parseLayers(values.warm)));
-    await fleet.pushImage(warming);
-    await seed(fleet.nodes, warming, 600_000);
-  }
-  if (isRolling) {
-    await seed(fleet.nodes, oldImage, deadlineMs * nodes);
-    await fleet.pushImage(image);
-  }
-  await seed(
-    fleet.nodes.filter((node) => fault.seededNodes.includes(node.index)),
-    image,
-    deadlineMs,
-  );
-  await fault.prepare?.(fleet);
-  say(`the clock runs: ${values.layers} at ${values.rate}/s, ${start}, fault ${fault.name}`);
-  const result = await race(fleet, { image, start, fault, haveDigests: kept.map((layer) => layer.digest), deadlineMs });
-
-  const caseName = `${nodes} nodes, ${values.layers} @ ${values.rate}/s, ${start}, fault ${fault.name}${client === 'docker' ? ', docker' : ''}${values.warm === undefined ? '' : ', warm daemons'}`;
-  const figures = computeFigures({ caseName, mode, bytes, rateBytesPerSecond: rate, hashCpuSecondsPerGiB, result });
+  };
+  const clean = values['compare-clean'] && fault !== noFault ? await runCleanCase(options) : undefined;
+  if (clean !== undefined) say(formatReport(clean.figures, clean.result));
+  const { figures, result } = await runCase(options, clean);
   console.log(values.json ? JSON.stringify(figures) : formatReport(figures, result));
   if (values.json)
     for (const node of result.nodes)
       if (!node.isFinished) console.error(`${node.label}: ${node.outcome.errors.join('; ')}`);
   if (values.record !== undefined) recordResult(values.record, figures);
-  return figures.wrongBytes === 0 && result.nodes.every((node) => node.isFinished) ? 0 : 1;
+  return figures.wrongBytes === 0 && figures.unfinished === 0 ? 0 : 1;
 }
 
 // An exit runs the listeners that end every process and namespace of this run.

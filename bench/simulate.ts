@@ -1,17 +1,28 @@
-import { SwarmSimulation } from '../test/support/swarm-simulation.ts';
+import { type SimulationOptions, type Starvation, SwarmSimulation } from '../test/support/swarm-simulation.ts';
 
 const MiB = 1024 * 1024;
-const cases: [string, number, number[], number][] = [
+const starved: Starvation = {
+  stallMs: 800,
+  untilMs: 4_000,
+  cpuMsPerPiece: 4,
+  cpuMsPerMessage: 0.3,
+  directoryTimeoutMs: 2_000,
+  settleMs: 40,
+  settleMaxMs: 2_000,
+};
+const cases: [string, number, number[], number, Partial<SimulationOptions>?][] = [
   ['8x128@20', 8, [128], 20],
   ['16x128@10', 16, [128], 10],
   ['32x64@5', 32, [64], 5],
   ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
   ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
   ['8x512@50', 8, [512], 50],
+  ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved }],
+  ['8 starved', 8, [64], 20, { starvation: starved }],
 ];
 const only = process.argv[2];
 const override = JSON.parse(process.argv[3] ?? '{}') as Record<string, number>;
-for (const [name, nodes, layers, rate] of cases) {
+for (const [name, nodes, layers, rate, more] of cases) {
   if (only !== undefined && only !== 'all' && only !== name) continue;
   const started = performance.now();
   const simulation = new SwarmSimulation({
@@ -23,6 +34,7 @@ for (const [name, nodes, layers, rate] of cases) {
     busyMs: override['busyMs'] ?? 50,
     seed: override['seed'] ?? 1,
     latencyMs: override['latencyMs'] ?? 2,
+    ...more,
     schedule: {
       maxRequests: 8,
       maxRequestsPerPeer: 2,
@@ -30,7 +42,7 @@ for (const [name, nodes, layers, rate] of cases) {
       maxInFlightBytes: 32 * MiB,
       readerWindowPieces: 2,
       originWindowExtents: 8,
-      takeoverMs: 1000,
+      takeoverMs: 1500,
       originStallMs: 3000,
       peerStallMs: 2000,
       hedgeFactor: 4,

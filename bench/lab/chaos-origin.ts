@@ -6,14 +6,30 @@ import { type Child, startChild } from '../../test/support/child.ts';
 import { nodeProgram } from '../../test/support/shoal-node.ts';
 import type { PushOrder } from './agent-protocol.ts';
 
+type ChaosRule = Parameters<ChaosRegistry['fail']>[0];
+
 /** A rule that survives JSON: no tests by function or pattern. */
-export type OriginRule = Pick<Parameters<ChaosRegistry['fail']>[0], 'fault' | 'kinds' | 'times' | 'after'>;
+export type OriginRule = Pick<ChaosRule, 'kinds' | 'times' | 'after'> & {
+  /** `cut-every` closes the connection that sends the byte, each time so many have left in all. */
+  readonly fault: ChaosRule['fault'] | { readonly kind: 'cut-every'; readonly bytes: number };
+  /** Only answers of at least so many bytes. */
+  readonly minBytes?: number;
+};
 
 export type ChaosImage = Omit<PushOrder, 'host' | 'port'>;
+
+/** One line each on the origin's stdin; answered in order. */
+export type ChaosOrder = { readonly put: ChaosImage } | { readonly countHits: true };
+
+export interface ChaosAnswer {
+  /** How often a rule was applied, all rules together. */
+  readonly hits: number;
+}
 
 export interface ChaosOrigin {
   readonly child: Child;
   put(image: ChaosImage): Promise<void>;
+  countHits(): Promise<number>;
 }
 
 export function startChaosOrigin(options: {
@@ -35,12 +51,17 @@ export function startChaosOrigin(options: {
   if (stdin === null || stdout === null) throw new Error('the chaos origin takes its images over a pipe');
   stdin.on('error', () => undefined);
   const answers = createInterface({ input: stdout })[Symbol.asyncIterator]();
+  const send = async (order: ChaosOrder): Promise<ChaosAnswer> => {
+    stdin.write(`${JSON.stringify(order)}\n`);
+    const answer = await answers.next();
+    if (answer.done === true) throw new Error(`the chaos origin ended:\n${child.readLog()}`);
+    return JSON.parse(answer.value) as ChaosAnswer;
+  };
   return {
     child,
     async put(image) {
-      stdin.write(`${JSON.stringify(image)}\n`);
-      const answer = await answers.next();
-      if (answer.done === true) throw new Error(`the chaos origin ended:\n${child.readLog()}`);
+      await send({ put: image });
     },
+    countHits: async () => (await send({ countHits: true })).hits,
   };
 }

@@ -1,29 +1,51 @@
 /**
  * What goes wrong during a run of the fleet bench. A fault changes processes or links before the clock starts, or once a part
  * of all bytes has arrived. Nodes that a fault breaks on purpose are left out of the figures; all others must finish.
- * A fault that needs a node to lie gives it another program through `nodeChanges`.
  */
 import type { OriginRule } from './chaos-origin.ts';
+import { describeOutage, flipStoredByte, inspectHealing, waitForFullSwarm } from './fault-steps.ts';
+import type { Finding } from './findings.ts';
 import type { Fleet, FleetOptions } from './fleet.ts';
+import { type Lie, liarProgram } from './lies.ts';
+import type { RandomImage } from './random-image.ts';
 
 export interface Fault {
   readonly name: string;
   /** Nodes whose own pull does not count. */
   readonly excludedNodes: readonly number[];
+  /** Of the excluded: those that lie, and that all others should name. */
+  readonly liars: readonly number[];
   /** Pull the image here, untimed, before anything else. */
   readonly seededNodes: readonly number[];
   readonly nodeChanges?: NonNullable<FleetOptions['nodeChanges']>;
   readonly originRules?: readonly OriginRule[];
+  /** The origin's link over a node's; 1 when absent. */
+  readonly originRateFactor?: number;
   /** Runs after the image is pushed and the seeds hold it, before the clock starts. */
-  prepare?(fleet: Fleet): Promise<void>;
+  prepare?(fleet: Fleet, image: RandomImage): Promise<void>;
   /** Runs once this part of all bytes (0 to 1) has arrived. */
-  readonly trigger?: { readonly atFraction: number; run(fleet: Fleet): Promise<void> };
+  readonly trigger?: { readonly atFraction: number; run(fleet: Fleet, race: RunningRace): Promise<readonly Finding[]> };
+  /** Runs after the last pull: what the nodes have made of the fault. */
+  inspect?(fleet: Fleet, image: RandomImage): Promise<readonly Finding[]>;
 }
 
-export const noFault: Fault = { name: 'none', excludedNodes: [], seededNodes: [] };
+/** What a trigger may want to know of the race it breaks into. */
+export interface RunningRace {
+  /** Bytes each node fetches. */
+  readonly wantedBytes: number;
+  /** Nodes that pull and are not to be broken. */
+  readonly countedNodes: readonly number[];
+  originSentBytes(): Promise<number>;
+  /** Aborted when all counted pulls have ended. */
+  readonly over: AbortSignal;
+}
+
+export const noFault: Fault = { name: 'none', excludedNodes: [], liars: [], seededNodes: [] };
 
 /** How long an outage lasts: longer than any timeout that should bridge it silently. */
 const outageMs = 10_000;
+/** Fast enough that the swarm holds all pieces long before half of all bytes have arrived at the nodes. */
+const fastOriginFactor = 4;
 
 const daemonOf = (fleet: Fleet, index: number) => {
   const daemon = fleet.nodes[index]?.daemon;
@@ -31,90 +53,130 @@ const daemonOf = (fleet: Fleet, index: number) => {
   return daemon;
 };
 
-const originFault = (
-  fault: OriginRule['fault'],
-  when: Pick<OriginRule, 'after' | 'times'>,
-): Pick<Fault, 'originRules'> => ({
-  originRules: [{ kinds: ['blob-get'], fault, ...when }],
+type FaultParts = Omit<Fault, 'name' | 'excludedNodes' | 'seededNodes' | 'liars'> &
+  Partial<Pick<Fault, 'excludedNodes' | 'seededNodes' | 'liars'>>;
+
+/** Breaks something once this part of all bytes has arrived; there is nothing to be found out about it then. */
+const when = (percent: number, run: (fleet: Fleet) => Promise<void> | void): Pick<Fault, 'trigger'> => ({
+  trigger: {
+    atFraction: percent / 100,
+    async run(fleet) {
+      await run(fleet);
+      return [];
+    },
+  },
 });
 
-type FaultMaker = (
-  victim: number,
-  percent: number | undefined,
-) => Omit<Fault, 'name' | 'excludedNodes' | 'seededNodes'> & Partial<Pick<Fault, 'excludedNodes' | 'seededNodes'>>;
+const originFault = (fault: OriginRule['fault'], which: Omit<OriginRule, 'fault' | 'kinds'>): FaultParts => ({
+  originRules: [{ kinds: ['blob-get'], fault, ...which }],
+  async inspect(fleet) {
+    const hits = await fleet.origin.countHits();
+    return [{ what: 'the origin misbehaved', value: `${hits} times`, isGood: hits > 0 }];
+  },
+});
 
-const makers: Readonly<Record<string, FaultMaker>> = {
-  'kill-node': (victim, percent = 50) => ({
-    excludedNodes: [victim],
-    trigger: { atFraction: percent / 100, run: async (fleet) => daemonOf(fleet, victim).kill('SIGKILL') },
+/** The last nodes lie, so that those every node knows from its start are honest. */
+const liarFault = (lie: Lie, nodes: number, count: number): FaultParts => {
+  const liars = Array.from({ length: count }, (_, index) => nodes - 1 - index);
+  return {
+    excludedNodes: liars,
+    liars,
+    nodeChanges: (index) => (liars.includes(index) ? liarProgram(lie) : {}),
+  };
+};
+
+const changeRate = (
+  hostOf: (fleet: Fleet) => Parameters<Fleet['network']['setRate']>[0] | undefined,
+  percent: number,
+): FaultParts => ({
+  async prepare(fleet) {
+    const rate = fleet.options.rateBytesPerSecond;
+    const host = hostOf(fleet);
+    if (rate === undefined || host === undefined) throw new Error('a slow link needs a capped fleet');
+    await fleet.network.setRate(host, (rate * percent) / 100);
+  },
+});
+
+const makers: Readonly<Record<string, (nodes: number, percent: number | undefined) => FaultParts>> = {
+  'kill-node': (nodes, percent = 50) => ({
+    excludedNodes: [nodes - 1],
+    ...when(percent, (fleet) => daemonOf(fleet, nodes - 1).kill('SIGKILL')),
   }),
-  'freeze-node': (victim, percent = 50) => ({
-    excludedNodes: [victim],
-    trigger: { atFraction: percent / 100, run: async (fleet) => daemonOf(fleet, victim).kill('SIGSTOP') },
+  'freeze-node': (nodes, percent = 50) => ({
+    excludedNodes: [nodes - 1],
+    ...when(percent, (fleet) => daemonOf(fleet, nodes - 1).kill('SIGSTOP')),
   }),
-  'slow-node': (victim, percent = 10) => ({
-    excludedNodes: [victim],
-    async prepare(fleet) {
-      const rate = fleet.options.rateBytesPerSecond;
-      const host = fleet.nodes[victim]?.host;
-      if (rate === undefined || host === undefined) throw new Error('slow-node needs a capped fleet');
-      await fleet.network.setRate(host, (rate * percent) / 100);
-    },
+  'slow-node': (nodes, percent = 10) => ({
+    excludedNodes: [nodes - 1],
+    ...changeRate((fleet) => fleet.nodes[nodes - 1]?.host, percent),
   }),
-  'unplug-node': (victim, percent = 50) => ({
-    excludedNodes: [victim],
+  'unplug-node': (nodes, percent = 50) => ({
+    excludedNodes: [nodes - 1],
+    ...when(percent, async (fleet) => {
+      const host = fleet.nodes[nodes - 1]?.host;
+      if (host !== undefined) await fleet.network.setLink(host, 'down');
+    }),
+  }),
+  'liars-flip': (nodes) => liarFault('flip', nodes, 2),
+  'liars-sign': (nodes) => liarFault('sign', nodes, 2),
+  'liars-sign-large': (nodes) => liarFault('sign-large', nodes, 2),
+  'liar-stall': (nodes) => liarFault('stall', nodes, 1),
+  'liar-endless': (nodes) => liarFault('endless', nodes, 1),
+  'origin-kill': (_, percent = 50) => ({
+    originRateFactor: fastOriginFactor,
     trigger: {
       atFraction: percent / 100,
-      async run(fleet) {
-        const host = fleet.nodes[victim]?.host;
-        if (host !== undefined) await fleet.network.setLink(host, 'down');
+      async run(fleet, race) {
+        const finding = await waitForFullSwarm(race);
+        await fleet.origin.kill();
+        return [finding];
       },
     },
-  }),
-  'origin-kill': (_, percent = 50) => ({
-    trigger: { atFraction: percent / 100, run: (fleet) => fleet.origin.stop() },
   }),
   'origin-outage': (_, percent = 20) => ({
     trigger: {
       atFraction: percent / 100,
-      async run(fleet) {
-        await fleet.origin.stop();
+      async run(fleet, race) {
+        await fleet.origin.kill();
         await new Promise((resolve) => setTimeout(resolve, outageMs));
+        const findings = await describeOutage(fleet, race);
         await fleet.startOrigin();
+        return findings;
       },
     },
   }),
-  'origin-slow': (_, percent = 50) => ({
-    async prepare(fleet) {
-      const rate = fleet.options.rateBytesPerSecond;
-      if (rate === undefined) throw new Error('origin-slow needs a capped fleet');
-      await fleet.network.setRate(fleet.origin.host, (rate * percent) / 100);
-    },
-  }),
+  'origin-down': () => ({ excludedNodes: [0], seededNodes: [0], prepare: (fleet) => fleet.origin.kill() }),
+  'origin-slow': (_, percent = 50) => changeRate((fleet) => fleet.origin.host, percent),
   'origin-429': () =>
     originFault({ kind: 'status', status: 429, headers: { 'retry-after': '2' } }, { after: 2, times: 4 }),
   'origin-503': () => originFault({ kind: 'status', status: 503 }, { after: 2, times: 4 }),
   'origin-no-range': () => originFault({ kind: 'ignore-range' }, {}),
-  'origin-cuts': () => originFault({ kind: 'cut', afterBytes: 20 * 1024 * 1024 }, {}),
-  'origin-wrong-once': () => originFault({ kind: 'corrupt', atByte: 100_000 }, { times: 1 }),
-  'origin-down': () => ({
+  'origin-cuts': () => originFault({ kind: 'cut-every', bytes: 20 * 1024 * 1024 }, {}),
+  // Large answers only: the byte must be in the one answer that is hit.
+  'origin-wrong-once': () => originFault({ kind: 'corrupt', atByte: 100_000 }, { times: 1, minBytes: 200_000 }),
+  'bit-rot': () => ({
     excludedNodes: [0],
     seededNodes: [0],
-    prepare: (fleet) => fleet.origin.stop(),
+    prepare: (fleet, image) => flipStoredByte(fleet, 0, image),
+    inspect: (fleet, image) => inspectHealing(fleet, 0, image),
   }),
 };
 
 export const faultNames: readonly string[] = Object.keys(makers);
 
-/** Makes a fault from `name` or `name:percent`; the victim is the last node. */
+/** Makes a fault from `name` or `name:percent`; the victims are the last nodes. */
 export function createFault(text: string, nodes: number): Fault {
   const [name = '', percent] = text.split(':');
   const maker = makers[name];
   if (maker === undefined) throw new Error(`no fault "${name}"; there are: ${faultNames.join(', ')}`);
-  return {
-    name: text,
-    excludedNodes: [],
-    seededNodes: [],
-    ...maker(nodes - 1, percent === undefined ? undefined : Number(percent)),
-  };
+  const parts = maker(nodes, percent === undefined ? undefined : Number(percent));
+  const fault = { name: text, excludedNodes: [], liars: [], seededNodes: [], ...parts };
+  // One node has nobody to get anything from, and a fault must leave two to look at.
+  if (nodes - fault.excludedNodes.length < 2) throw new Error(`the fault ${name} needs more nodes`);
+  return fault;
+}
+
+/** The same fleet with nothing going wrong: what a fault's time is held against. */
+export function withoutFault({ originRateFactor }: Fault): Fault {
+  return { ...noFault, ...(originRateFactor === undefined ? {} : { originRateFactor }) };
 }

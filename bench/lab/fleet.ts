@@ -9,6 +9,7 @@ import { type Child, waitUntil } from '../../test/support/child.ts';
 import { startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
 import { type Dockerd, startDockerd } from '../../test/support/lab/docker-client.ts';
 import { readConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
+import { adminPort } from './admin.ts';
 import { type Agent, startAgent } from './agent.ts';
 import { type ChaosOrigin, type OriginRule, startChaosOrigin } from './chaos-origin.ts';
 import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
@@ -55,7 +56,14 @@ export interface Fleet extends AsyncDisposable {
   readonly options: FleetOptions;
   readonly network: LabNetwork;
   readonly directory: string;
-  readonly origin: { readonly host: LabHost; readonly agent: Agent; stop(): Promise<void> };
+  readonly origin: {
+    readonly host: LabHost;
+    readonly agent: Agent;
+    /** SIGKILL, as a crash or the kernel would; `startOrigin` brings it back with all it held. */
+    kill(): Promise<void>;
+    /** How often a rule of `originRules` was applied. */
+    countHits(): Promise<number>;
+  };
   readonly nodes: readonly FleetNode[];
   /** Processes whose CPU and memory the figures count: the daemons, or the pull-through cache. */
   readonly measured: readonly Child[];
@@ -64,7 +72,6 @@ export interface Fleet extends AsyncDisposable {
 }
 
 const registryPort = 5000;
-const adminPort = 5001;
 const peerPort = 5002;
 const bulkPort = 5003;
 /** A cold start of 32 Node processes on two cores takes its time. */
@@ -193,7 +200,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     origin: {
       host: originHost,
       agent: originAgent,
-      stop: async () => originChild?.stop(),
+      async kill() {
+        originChild?.kill('SIGKILL');
+        await originChild?.exited;
+      },
+      countHits: async () => (await chaos?.countHits()) ?? 0,
     },
     nodes,
     measured,

@@ -1,7 +1,8 @@
 /** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
-import { readThreadCpu } from '../../test/support/child.ts';
+import { addCpu, type CpuSplit, readCpuSplit, subtractCpu } from './cpu-split.ts';
 import type { PullOutcome } from './docker-pull.ts';
-import type { Fault } from './faults.ts';
+import type { Fault, RunningRace } from './faults.ts';
+import type { Finding } from './findings.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import type { RandomImage } from './random-image.ts';
 
@@ -28,8 +29,10 @@ export interface RaceResult {
   readonly originSentBytes: number;
   readonly cpuSeconds: number;
   readonly peakRssBytes: number;
-  /** CPU seconds of the measured processes by thread name. */
-  readonly threadCpuSeconds: ReadonlyMap<string, number>;
+  /** CPU seconds of the measured processes by thread. */
+  readonly cpuSplit: CpuSplit;
+  /** What the fault's trigger has seen. */
+  readonly findings: readonly Finding[];
 }
 
 /** Between nodes of a staggered start. */
@@ -78,27 +81,39 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
     runners.map((node) => node.agent.send('arm', { order: orderOf(node, options), poolBytes: wantedBytes })),
   );
 
-  const linkBefore = (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
-  const usageBefore = await Promise.all(fleet.measured.map((child) => child.readUsage()));
-  const threadsBefore = await readThreads(fleet);
+  // A node that is broken on purpose would count as CPU or memory of nodes that are not.
+  const broken = new Set(fault.excludedNodes.map((index) => fleet.nodes[index]?.daemon));
+  const measured = fleet.measured.filter((child) => !broken.has(child));
+
+  const readOriginSent = async () => (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
+  const sentBefore = await readOriginSent();
+  const usageBefore = await Promise.all(measured.map((child) => child.readUsage()));
+  const splitBefore = await Promise.all(measured.map((child) => readCpuSplit(child.pid)));
   const pulls = startPulls(runners, options, wantedBytes);
-  const stopWatching = watchForTrigger(fleet, runners, fault, wantedBytes * runners.length);
+  const over = new AbortController();
+  const running: RunningRace = {
+    wantedBytes,
+    countedNodes: counted.map((node) => node.index),
+    originSentBytes: async () => (await readOriginSent()) - sentBefore,
+    over: over.signal,
+  };
+  const stopWatching = watchForTrigger(fleet, runners, fault, running);
   const outcomes = await Promise.all(counted.map((node) => pulls.get(node) as Promise<PullOutcome>));
-  await stopWatching();
+  over.abort();
+  const findings = await stopWatching();
   await new Promise((resolve) => setTimeout(resolve, settleMs));
 
-  const threadCpuSeconds = new Map<string, number>();
-  for (const [name, seconds] of await readThreads(fleet))
-    threadCpuSeconds.set(name, seconds - (threadsBefore.get(name) ?? 0));
+  const splits: CpuSplit[] = [];
   let cpuSeconds = 0;
   let peakRssBytes = 0;
-  for (const [index, child] of fleet.measured.entries()) {
+  for (const [index, child] of measured.entries()) {
     if (child.hasExited()) continue;
     const usage = await child.readUsage();
     cpuSeconds += usage.cpuSeconds - (usageBefore[index]?.cpuSeconds ?? 0);
     peakRssBytes = Math.max(peakRssBytes, usage.peakRssBytes);
+    splits.push(subtractCpu(await readCpuSplit(child.pid), splitBefore[index] as CpuSplit));
   }
-  const originSentBytes = ((await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0) - linkBefore;
+  const originSentBytes = await running.originSentBytes();
   const nodes: NodeResult[] = [];
   for (const [index, node] of counted.entries()) {
     const outcome = outcomes[index] as PullOutcome;
@@ -106,16 +121,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
     const isFinished = outcome.errors.length === 0 && outcome.bytes >= wantedBytes;
     nodes.push({ label: node.host.label, outcome, wrongBytes, isFinished });
   }
-  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, threadCpuSeconds };
-}
-
-async function readThreads(fleet: Fleet): Promise<Map<string, number>> {
-  const sums = new Map<string, number>();
-  for (const child of fleet.measured) {
-    if (child.hasExited()) continue;
-    for (const [name, seconds] of await readThreadCpu(child.pid)) sums.set(name, (sums.get(name) ?? 0) + seconds);
-  }
-  return sums;
+  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, cpuSplit: addCpu(splits), findings };
 }
 
 /** A pull by a real docker says only how long it took; docker itself has checked every digest and unpacked the layers. */
@@ -161,20 +167,23 @@ function watchForTrigger(
   fleet: Fleet,
   runners: readonly FleetNode[],
   fault: Fault,
-  totalBytes: number,
-): () => Promise<void> {
-  const trigger = fault.trigger;
-  if (trigger === undefined) return async () => undefined;
-  let running: Promise<void> | undefined;
+  race: RunningRace,
+): () => Promise<readonly Finding[]> {
+  const { trigger } = fault;
+  if (trigger === undefined) return async () => [];
+  const totalBytes = race.wantedBytes * runners.length;
+  let running: Promise<readonly Finding[]> | undefined;
   const timer = setInterval(() => {
     const received = runners.reduce((sum, { agent }) => sum + agent.progressBytes(), 0);
     if (received < totalBytes * trigger.atFraction) return;
     clearInterval(timer);
-    running = trigger.run(fleet);
+    running = trigger.run(fleet, race);
+    // Awaited when the race is over.
+    running.catch(() => undefined);
   }, 100);
   return async () => {
     clearInterval(timer);
     if (running === undefined) throw new Error(`the fault ${fault.name} never came: all was over before`);
-    await running;
+    return await running;
   };
 }

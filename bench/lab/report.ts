@@ -3,6 +3,9 @@ import { createHash, randomFillSync } from 'node:crypto';
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
+import type { BanReport } from './bans.ts';
+import { type CpuSplit, mapCpu } from './cpu-split.ts';
+import type { Finding } from './findings.ts';
 import type { FleetMode } from './fleet.ts';
 import { describeCommit } from './network.ts';
 import type { RaceResult } from './race.ts';
@@ -18,12 +21,26 @@ export interface FleetFigures {
   readonly originEgressRatio: number;
   readonly ttfbSecondsMax: number | null;
   readonly cpuSecondsPerGiB: number | null;
+  /** The CPU seconds per GiB by where they went; the kernel's share is part of all the others. */
+  readonly cpuSplit: CpuSplit | null;
   readonly hashCpuSecondsPerGiB: number;
   readonly rssMiBMax: number | null;
   readonly wrongBytes: number;
+  /** Of `nodes`, those that did not get everything. */
+  readonly unfinished: number;
+  /** Absent when nothing went wrong. */
+  readonly fault?: FaultFigures;
   readonly mode: FleetMode;
   readonly machine: string;
   readonly commit: string;
+}
+
+export interface FaultFigures extends BanReport {
+  readonly name: string;
+  /** The slowest of the same nodes in the same case without the fault, run before; null when it was not. */
+  readonly cleanSecondsMax: number | null;
+  readonly cleanRatio: number | null;
+  readonly findings: readonly Finding[];
 }
 
 const gibibyte = 1024 ** 3;
@@ -38,6 +55,12 @@ export interface FiguresInput {
   readonly rateBytesPerSecond: number | undefined;
   readonly hashCpuSecondsPerGiB: number;
   readonly result: RaceResult;
+  readonly fault?: {
+    readonly name: string;
+    readonly clean: RaceResult | undefined;
+    readonly findings: readonly Finding[];
+    readonly bans: BanReport;
+  };
 }
 
 export function computeFigures(input: FiguresInput): FleetFigures {
@@ -59,12 +82,36 @@ export function computeFigures(input: FiguresInput): FleetFigures {
     // A pull by docker shows no first byte; null says so.
     ttfbSecondsMax: ttfb.length === 0 ? null : round(Math.max(...ttfb)),
     cpuSecondsPerGiB: mode === 'direct' || received === 0 ? null : round(result.cpuSeconds / (received / gibibyte), 2),
+    cpuSplit:
+      mode === 'direct' || received === 0
+        ? null
+        : mapCpu(result.cpuSplit, (spent) => round(spent / (received / gibibyte), 2)),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
     wrongBytes: result.nodes.reduce((sum, node) => sum + node.wrongBytes, 0),
+    unfinished: result.nodes.filter((node) => !node.isFinished).length,
+    ...(input.fault === undefined ? {} : { fault: faultFigures(input.fault, result, max) }),
     mode,
     machine: describeMachine(),
     commit: describeCommit(),
+  };
+}
+
+function faultFigures(
+  { name, clean, findings, bans }: NonNullable<FiguresInput['fault']>,
+  result: RaceResult,
+  max: number,
+): FaultFigures {
+  // Only the nodes that count here: the victim of a fault may have been the slowest before.
+  const labels = new Set(result.nodes.map((node) => node.label));
+  const before = clean?.nodes.filter((node) => labels.has(node.label)).map((node) => node.outcome.seconds);
+  const cleanMax = before === undefined ? null : percentile(before, 100);
+  return {
+    name,
+    cleanSecondsMax: cleanMax === null ? null : round(cleanMax),
+    cleanRatio: cleanMax === null ? null : round(max / cleanMax),
+    findings,
+    ...bans,
   };
 }
 
@@ -82,12 +129,13 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
     ['origin egress / bytes', String(figures.originEgressRatio)],
     ['first byte of a blob, worst', value(figures.ttfbSecondsMax, 's')],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
-    ['  of it by thread', formatThreads(result)],
+    ['  of it', figures.cpuSplit === null ? '-' : formatCpuSplit(figures.cpuSplit)],
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],
     ['peak memory of a process', value(figures.rssMiBMax, 'MiB')],
     ['blobs resumed by clients', String(resumes)],
     ['wrong bytes', String(figures.wrongBytes)],
-    ['nodes finished', `${result.nodes.filter((node) => node.isFinished).length} of ${result.nodes.length}`],
+    ['nodes finished', `${figures.nodes - figures.unfinished} of ${figures.nodes}`],
+    ...formatFault(figures.fault),
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const lines = [`\n${figures.case}`, ...rows.map(([name, text]) => `  ${name.padEnd(width)}  ${text}`)];
@@ -98,15 +146,35 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
   return lines.join('\n');
 }
 
-/** CPU seconds per GiB by thread name, the greediest first; what is below a hundredth is left out. */
-function formatThreads(result: RaceResult): string {
-  const received = result.nodes.reduce((sum, node) => sum + node.outcome.bytes, 0) / gibibyte;
-  return [...result.threadCpuSeconds]
-    .map(([name, seconds]) => ({ name, perGiB: seconds / received }))
-    .filter(({ perGiB }) => perGiB >= 0.01)
-    .toSorted((left, right) => right.perGiB - left.perGiB)
-    .map(({ name, perGiB }) => `${name} ${perGiB.toFixed(2)}`)
-    .join(', ');
+function formatCpuSplit(split: CpuSplit): string {
+  const { main, hashThreads, v8Workers, ioPool, otherThreads, kernel } = split;
+  const parts = { main, 'hash threads': hashThreads, 'V8 workers': v8Workers, 'I/O pool': ioPool, other: otherThreads };
+  const text = Object.entries(parts).map(([name, seconds]) => `${name} ${seconds.toFixed(2)}`);
+  return `${text.join(', ')} s (kernel's share ${kernel.toFixed(2)})`;
+}
+
+function formatFault(fault: FaultFigures | undefined): [string, string][] {
+  if (fault === undefined) return [];
+  const { cleanSecondsMax, cleanRatio, findings, liars, wrongBans } = fault;
+  const mark = (isGood: boolean) => (isGood ? '' : '   <- not as it should be');
+  return [
+    ...(cleanSecondsMax === null
+      ? []
+      : [['max / max without the fault', `${cleanRatio} (${cleanSecondsMax} s)`] satisfies [string, string]]),
+    ...findings.map(({ what, value, isGood }): [string, string] => [what, `${value}${mark(isGood)}`]),
+    ...liars.flatMap((liar): [string, string][] => [
+      [
+        `liar ${liar.label}`,
+        `banned by ${liar.bannedBy} of ${liar.honestNodes}${liar.reasons.map((reason) => ` (${reason})`).join('')}, ` +
+          `named in ${liar.loggedBy} logs${mark(liar.bannedBy > 0 && liar.loggedBy >= liar.bannedBy)}`,
+      ],
+      ...(liar.evidence === undefined ? [] : [['  evidence', liar.evidence] satisfies [string, string]]),
+    ]),
+    ...wrongBans.map(({ by, banned, reason }): [string, string] => [
+      'honest node banned',
+      `${banned} by ${by}: ${reason}${mark(false)}`,
+    ]),
+  ];
 }
 
 /** Measures what SHA-256 costs on this machine now: 256 MiB through node:crypto. */

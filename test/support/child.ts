@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 
 export interface ChildOptions {
   readonly name: string;
@@ -122,21 +122,6 @@ export async function readUsage(pid: number): Promise<ChildUsage> {
   const ticks = [11, 12, 13, 14].reduce((sum, index) => sum + Number(fields[index]), 0);
   const kibibytes = (key: string) => Number(new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
   return { cpuSeconds: ticks / clockTicksPerSecond, peakRssBytes: kibibytes('VmHWM'), rssBytes: kibibytes('VmRSS') };
-}
-
-/** Reads the CPU time of a living process by thread name, so that a figure can be told apart by who spent it. */
-export async function readThreadCpu(pid: number): Promise<Map<string, number>> {
-  const byName = new Map<string, number>();
-  for (const thread of await readdir(`/proc/${pid}/task`)) {
-    // A thread may end between the listing and here.
-    const stat = await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8').catch(() => undefined);
-    if (stat === undefined) continue;
-    const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const seconds = (Number(fields[11]) + Number(fields[12])) / clockTicksPerSecond;
-    byName.set(name, (byName.get(name) ?? 0) + seconds);
-  }
-  return byName;
 }
 
 /** Waits until the probe answers true; fails with what it waited for after the limit, or when the child has ended. */

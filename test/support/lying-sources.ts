@@ -29,8 +29,12 @@ export function flipping(honest: PieceSource, isLying: () => boolean = () => tru
   });
 }
 
-/** Sends other bytes and signs them as true. */
-export function lying(honest: PieceSource, identity: NodeIdentity): PieceSource {
+/** Sends other bytes and signs them as true, in the pieces of which the condition holds. */
+export function lying(
+  honest: PieceSource,
+  identity: NodeIdentity,
+  isFalse: (pieceBytes: number) => boolean = () => true,
+): PieceSource {
   return {
     async openPieces(...args) {
       const run = await honest.openPieces(...args);
@@ -38,8 +42,10 @@ export function lying(honest: PieceSource, identity: NodeIdentity): PieceSource 
       const bytes = Buffer.alloc(run.end - run.start);
       let filled = 0;
       while (filled < bytes.length) filled += await run.read(bytes.subarray(filled), run.start + filled);
-      const pieces = run.pieces.map(({ index }) => {
+      const pieces = run.pieces.map((honestPiece) => {
+        const { index } = honestPiece;
         const { start, end } = pieceRange(plan, index);
+        if (!isFalse(end - start)) return honestPiece;
         const piece = bytes.subarray(start - run.start, end - run.start);
         piece[0] = (piece[0] ?? 0) ^ 0xff;
         return signPiece(identity, run.blob, index, pieceHash(piece));

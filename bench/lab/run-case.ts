@@ -1,0 +1,117 @@
+/** One case of the fleet bench from nothing to its figures: image, fleet, seeds, fault, race, and what the nodes say afterwards. */
+import { freemem } from 'node:os';
+import { type BanReport, readBans } from './bans.ts';
+import { type Fault, withoutFault } from './faults.ts';
+import { type FleetMode, startFleet } from './fleet.ts';
+import { type RaceResult, race, type StartPattern, seed } from './race.ts';
+import { createRandomImage, createRandomLayers, parseBytes, parseLayers } from './random-image.ts';
+import { computeFigures, type FleetFigures, measureHashCpuSecondsPerGiB } from './report.ts';
+
+export interface CaseOptions {
+  readonly mode: FleetMode;
+  readonly nodes: number;
+  /** As on the command line: `1x128MiB`. */
+  readonly layers: string;
+  /** As on the command line: `20MiB`, or `none`. */
+  readonly rate: string;
+  readonly start: StartPattern;
+  readonly fault: Fault;
+  readonly client: 'http' | 'docker';
+  /** Layers of an image that every node pulls before the clock starts. */
+  readonly warm?: string;
+  readonly directory: string;
+  readonly deadlineSeconds?: number;
+  readonly profileNode?: number;
+  readonly say: (text: string) => void;
+}
+
+export interface CaseOutcome {
+  readonly figures: FleetFigures;
+  readonly result: RaceResult;
+}
+
+/** Of an image's layers, what a rolling update changes. */
+const changedShare = 0.2;
+const warmDeadlineMs = 600_000;
+
+/** Runs the same case with nothing going wrong. */
+export async function runCleanCase(options: CaseOptions): Promise<CaseOutcome> {
+  return await runCase({ ...options, fault: withoutFault(options.fault) });
+}
+
+/** Runs one case; `clean` is the outcome of the same case without the fault, to hold the time against. */
+export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promise<CaseOutcome> {
+  const { mode, nodes, fault, client, say } = options;
+  const rate = options.rate === 'none' ? undefined : parseBytes(options.rate);
+  const layers = createRandomLayers(parseLayers(options.layers));
+  const oldImage = createRandomImage('library/bench', 'v1', layers);
+  const isRolling = options.start === 'rolling';
+  const kept = isRolling ? layers.slice(0, Math.floor(layers.length * (1 - changedShare))) : [];
+  const changed = layers.slice(kept.length).map((layer) => ({ count: 1, sizeBytes: layer.bytes.length }));
+  const image = isRolling
+    ? createRandomImage('library/bench', 'v2', [...kept, ...createRandomLayers(changed)])
+    : oldImage;
+  const bytes = image.sizeBytes - kept.reduce((sum, layer) => sum + layer.bytes.length, 0);
+  // Each node holds the image once in its store and once in its client, all of it in memory.
+  const neededBytes = nodes * 2 * (isRolling ? oldImage.sizeBytes + bytes : bytes);
+  if (neededBytes > freemem() * 0.8 + 2 * 1024 ** 3) throw new Error(`needs about ${neededBytes} bytes of memory`);
+  const deadlineMs =
+    options.deadlineSeconds === undefined
+      ? 60_000 + (rate === undefined ? 60_000 : (12_000 * bytes) / rate)
+      : options.deadlineSeconds * 1000;
+  const hashCpuSecondsPerGiB = measureHashCpuSecondsPerGiB();
+
+  say(`starting ${nodes} nodes (${mode})`);
+  await using fleet = await startFleet({
+    mode,
+    nodes,
+    rateBytesPerSecond: rate,
+    ...(rate === undefined ? {} : { originRateBytesPerSecond: rate * (fault.originRateFactor ?? 1) }),
+    directory: options.directory,
+    client,
+    ...(options.profileNode === undefined ? {} : { profileNode: options.profileNode }),
+    ...(fault.nodeChanges === undefined ? {} : { nodeChanges: fault.nodeChanges }),
+    ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
+  });
+  await fleet.pushImage(oldImage);
+  if (options.warm !== undefined) {
+    const warming = createRandomImage('library/warm', 'v1', createRandomLayers(parseLayers(options.warm)));
+    await fleet.pushImage(warming);
+    await seed(fleet.nodes, warming, warmDeadlineMs);
+  }
+  if (isRolling) {
+    await seed(fleet.nodes, oldImage, deadlineMs * nodes);
+    await fleet.pushImage(image);
+  }
+  const nodesAt = (indexes: readonly number[]) => fleet.nodes.filter((node) => indexes.includes(node.index));
+  await seed(nodesAt(fault.seededNodes), image, deadlineMs);
+  await fault.prepare?.(fleet, image);
+  say(`the clock runs: ${options.layers} at ${options.rate}/s, ${options.start}, fault ${fault.name}`);
+  const haveDigests = kept.map((layer) => layer.digest);
+  const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs });
+
+  const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
+  // Nodes that are broken on purpose may not answer; liars do.
+  const bans: BanReport =
+    mode !== 'shoal'
+      ? { liars: [], wrongBans: [] }
+      : await readBans(
+          fleet.nodes.filter(({ index }) => !fault.excludedNodes.includes(index) || fault.seededNodes.includes(index)),
+          nodesAt(fault.liars),
+        );
+  const figures = computeFigures({
+    caseName: nameCase(options),
+    mode,
+    bytes,
+    rateBytesPerSecond: rate,
+    hashCpuSecondsPerGiB,
+    result,
+    ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans } }),
+  });
+  return { figures, result };
+}
+
+function nameCase({ nodes, layers, rate, start, fault, client, warm }: CaseOptions): string {
+  const more = `${client === 'docker' ? ', docker' : ''}${warm === undefined ? '' : ', warm daemons'}`;
+  return `${nodes} nodes, ${layers} @ ${rate}/s, ${start}, fault ${fault.name}${more}`;
+}
