@@ -26,7 +26,11 @@ const answers: Record<AdminErrorCode, Told> = {
   ADMIN_NOT_FOUND: { status: 404 },
   ADMIN_BAD_REQUEST: { status: 400 },
   ADMIN_FOREIGN_HOST: { status: 403, remedy: 'Ask by an address of this machine, or add the name to the admin hosts.' },
-  ADMIN_FORBIDDEN: { status: 403, remedy: 'Send the admin token, or ask from the node itself.' },
+  ADMIN_FORBIDDEN: {
+    status: 403,
+    remedy:
+      'Send the admin token (SHOAL_ADMIN_TOKEN, or --config with the file that holds it), or ask from the node itself.',
+  },
   ADMIN_BUSY: { status: 503, remedy: 'Wait for a running pull to end.' },
   ADMIN_INTERNAL: { status: 500, remedy: 'Look for the cause in the log of the node.' },
 };

@@ -24,6 +24,10 @@ const known: Readonly<Record<string, Known>> = {
     exitCode: exitCodes.config,
     remedy: 'correct the lines named; `shoal config example` prints every key with its meaning',
   },
+  DISCOVERY_BOOTSTRAP_INVALID: {
+    exitCode: exitCodes.config,
+    remedy: 'correct that entry of fleet.bootstrap; `shoal config show` prints where the value comes from',
+  },
   DAEMON_SECRET_UNREADABLE: {
     exitCode: exitCodes.config,
     remedy: 'create the file with at least 16 characters, readable by the user Shoal runs as',

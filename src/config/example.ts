@@ -11,6 +11,7 @@ const samples: Readonly<Record<string, unknown>> = {
   'admin.token': 'at least sixteen characters',
   'admin.hosts': ['node-1.lan'],
   'peer.announce': ['203.0.113.7:5002'],
+  'peer.bulkAnnounce': '203.0.113.7:5003',
   dockerConfigFile: '/root/.docker/config.json',
   'proxy.http': 'http://proxy.lan:3128',
   'proxy.https': 'http://proxy.lan:3128',

@@ -76,6 +76,28 @@ export const listenAddress = reading<string | number, ListenAddress>(
   'host:port, such as 127.0.0.1:5000 or [::]:5002',
 );
 
+/** Where others reach what listens here; the host may be left out, a port chosen by the system may not be told. */
+export const reachableAddress = reading<string | number, ListenAddress>(
+  textOrNumber,
+  (value) => {
+    const found = findListenAddress(value);
+    // What is told to other nodes must be what they take for a host.
+    return found !== undefined && found.port > 0 && /^[A-Za-z0-9._:-]+$/.test(found.host) ? found : undefined;
+  },
+  'host:port or a port, such as 192.0.2.7:15003',
+);
+
+/** An address to dial: the port is not optional, and what begins with a slash is libp2p's to read. */
+export const dialAddress = z
+  .string()
+  .max(512)
+  .regex(
+    /^(?:\/(?:ip4|ip6|dns|dns4|dns6|dnsaddr)\/[^\s]+\/tcp\/\d{1,5}(?:\/[^\s]*)?|(?:\[[0-9a-f:.]+\]|[^\s:[\]/]+):\d{1,5})$/i,
+    {
+      error: 'expected host:port or a multiaddr with a TCP port',
+    },
+  );
+
 /** A whole number within bounds; digits count as a number, since the environment knows only text. */
 export const integer = (min: number, max: number) =>
   reading<string | number, number>(

@@ -1,5 +1,16 @@
 import { z } from 'zod';
-import { duration, field, integer, listenAddress, namespace, namespacePattern, optionalField, size } from './fields.ts';
+import {
+  dialAddress,
+  duration,
+  field,
+  integer,
+  listenAddress,
+  namespace,
+  namespacePattern,
+  optionalField,
+  reachableAddress,
+  size,
+} from './fields.ts';
 
 /**
  * Every key of the configuration with its meaning and its default. This is the only place where a default exists; each part gets
@@ -62,7 +73,12 @@ const adminSchema = z.strictObject({
   listen: field('address', listenAddress, '127.0.0.1:5001', 'Where the admin API, health and metrics answer.'),
   token: optionalField(
     'text',
-    z.string().min(16),
+    z
+      .string()
+      .min(16)
+      .regex(/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/, {
+        error: 'expected printable ASCII, since a header carries it',
+      }),
     'Wanted as "Authorization: Bearer" for requests that change something; without it those are taken from this machine only.',
     { isSecret: true },
   ),
@@ -89,9 +105,15 @@ const peerSchema = z.strictObject({
   ),
   announce: field(
     'list',
-    z.array(z.string().min(1).max(512)).max(32),
+    z.array(dialAddress).max(32),
     [],
     'Addresses at which other nodes reach this one, host:port or multiaddr, where it cannot know them (NAT, containers).',
+  ),
+  bulkAnnounce: optionalField(
+    'address',
+    reachableAddress,
+    'Where other nodes reach the bulk plane of this one, host:port, where a mapped port or NAT changes it; a port alone keeps the host they see.',
+    { defaultText: 'the address a connection comes from, with the port of bulkListen' },
   ),
   maxConnections: field('number', count(10_000), 1000, 'Connections to other nodes at once, on each plane.'),
 });

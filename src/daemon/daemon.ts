@@ -65,7 +65,7 @@ export interface DaemonDeps {
 /**
  * Starts a node part by part; when one fails, those before it are undone. Order: what others need comes first, and what takes
  * requests from outside comes last, so that the reverse closes the doors before anything behind them.
- * @throws DAEMON_PORT_TAKEN, DAEMON_ADDRESS_REFUSED, DAEMON_SECRET_UNREADABLE, STORE_LOCKED, STORE_UNWRITABLE, STORE_FULL, PEER_IDENTITY
+ * @throws DAEMON_PORT_TAKEN, DAEMON_ADDRESS_REFUSED, DAEMON_SECRET_UNREADABLE, DISCOVERY_BOOTSTRAP_INVALID, STORE_LOCKED, STORE_UNWRITABLE, STORE_FULL, PEER_IDENTITY
  */
 export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDeps): Promise<Daemon> {
   await using unwinding = new AsyncDisposableStack();

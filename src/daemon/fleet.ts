@@ -48,7 +48,10 @@ export interface FleetDeps {
   readonly health: Health;
 }
 
-/** Starts the control plane, the directory on it, and the search for other nodes. @throws DAEMON_PORT_TAKEN, DAEMON_ADDRESS_REFUSED */
+/**
+ * Starts the control plane, the directory on it, and the search for other nodes.
+ * @throws DAEMON_PORT_TAKEN, DAEMON_ADDRESS_REFUSED, DISCOVERY_BOOTSTRAP_INVALID
+ */
 export async function startFleet(
   deps: FleetDeps,
   config: Config,

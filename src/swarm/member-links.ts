@@ -17,12 +17,15 @@ export interface LinkEvents {
   gone(peer: PeerId): void;
 }
 
+/** What a node says of itself first. */
+type Hello = Omit<SwarmMessage & { kind: 'hello' }, 'kind'>;
+
 interface Link {
   channel: Channel | undefined;
   isOpening: boolean;
   outbox: SwarmMessage[];
   isFlushing: boolean;
-  hello: { bulkPort: number; zone: string } | undefined;
+  hello: Hello | undefined;
 }
 
 // Messages waiting for a channel that does not open; a swarm of 60 layers says hello with 60 states.
@@ -38,13 +41,13 @@ export class MemberLinks {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #tasks: TaskGroup;
-  readonly #own: () => { bulkPort: number; zone: string };
+  readonly #own: () => Hello;
   readonly #events: LinkEvents;
   readonly #links = new Map<PeerId, Link>();
 
   constructor(
     deps: { network: PeerNetwork; clock: Clock; logger: Logger; tasks: TaskGroup },
-    own: () => { bulkPort: number; zone: string },
+    own: () => Hello,
     events: LinkEvents,
   ) {
     this.#network = deps.network;
@@ -58,7 +61,8 @@ export class MemberLinks {
   findAddress(peer: PeerId): BulkAddress | undefined {
     const hello = this.#links.get(peer)?.hello;
     const connected = this.#network.findPeer(peer);
-    return hello === undefined || connected === undefined ? undefined : { host: connected.host, port: hello.bulkPort };
+    if (hello === undefined || connected === undefined) return undefined;
+    return { host: hello.bulkHost ?? connected.host, port: hello.bulkPort };
   }
 
   findZone(peer: PeerId): string | undefined {
@@ -163,7 +167,7 @@ export class MemberLinks {
   #receive(peer: PeerId, link: Link, frame: Uint8Array): void {
     for (const message of decodeFrame(frame)) {
       if (message.kind === 'hello') {
-        link.hello = { bulkPort: message.bulkPort, zone: message.zone };
+        link.hello = message;
         this.#events.ready(peer, message.zone);
       } else {
         this.#events.message(peer, message);

@@ -8,8 +8,8 @@ import { type Digest, findDigest } from '../oci/digest.ts';
 export const swarmProtocol = 'swarm';
 
 export type SwarmMessage =
-  /** First on every channel: where this node's bulk plane listens, and its zone. */
-  | { readonly kind: 'hello'; readonly bulkPort: number; readonly zone: string }
+  /** First on every channel: where this node's bulk plane listens (absent host = where the connection comes from), and its zone. */
+  | { readonly kind: 'hello'; readonly bulkPort: number; readonly bulkHost?: string | undefined; readonly zone: string }
   /** What this node holds of a blob; `pieces` undefined = all. `wantsReply` asks the other for the same. */
   | {
       readonly kind: 'state';
@@ -37,6 +37,8 @@ const maxPieces = 1 << 22;
 const maxBlobBytes = 2 ** 44;
 const maxBitfieldBytes = 96 * 1024;
 const maxMessagesPerFrame = 4096;
+// A name or an address, or nothing.
+const hostPattern = /^[A-Za-z0-9._:-]*$/;
 
 export function encodeFrame(messages: readonly SwarmMessage[]): Uint8Array {
   const writer = new WireWriter();
@@ -58,7 +60,10 @@ export function decodeFrame(bytes: Uint8Array): SwarmMessage[] {
 function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
   writer.number(kinds.indexOf(message.kind));
   if (message.kind === 'hello') {
-    writer.number(message.bulkPort).text(message.zone);
+    writer
+      .number(message.bulkPort)
+      .text(message.bulkHost ?? '')
+      .text(message.zone);
     return;
   }
   writer.text(message.digest);
@@ -86,7 +91,12 @@ function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
 
 function decodeMessage(reader: WireReader): SwarmMessage {
   const kind = kinds[reader.number(kinds.length - 1)] ?? 'leave';
-  if (kind === 'hello') return { kind, bulkPort: reader.number(65_535), zone: reader.text(64) };
+  if (kind === 'hello') {
+    const bulkPort = reader.number(65_535);
+    const bulkHost = reader.text(253);
+    if (!hostPattern.test(bulkHost)) throw new WireError('WIRE_INVALID', 'not a host');
+    return { kind, bulkPort, ...(bulkHost === '' ? {} : { bulkHost }), zone: reader.text(64) };
+  }
   const digest = findDigest(reader.text(136));
   if (digest === undefined) throw new WireError('WIRE_INVALID', 'not a digest');
   switch (kind) {

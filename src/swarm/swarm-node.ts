@@ -120,7 +120,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#bans = new BanList(clock, options);
     this.#links = new MemberLinks(
       { network, clock, logger, tasks: this.#tasks },
-      () => ({ bulkPort: options.bulkPort(), zone: options.zone }),
+      () => ({ bulkPort: options.bulkPort(), bulkHost: options.bulkHost, zone: options.zone }),
       {
         ready: (peer, zone) => {
           this.#scheduler.peerSeen(peer, options.zone !== '' && zone === options.zone);

@@ -24,11 +24,15 @@ const piece = fc.integer({ min: 0, max: 4_000_000 });
 const bytes = fc.integer({ min: 0, max: 2 ** 44 });
 
 const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
-  fc.record({
-    kind: fc.constant('hello' as const),
-    bulkPort: fc.integer({ min: 0, max: 65_535 }),
-    zone: fc.string({ unit: 'grapheme-ascii', maxLength: 64 }),
-  }),
+  fc.record(
+    {
+      kind: fc.constant('hello' as const),
+      bulkPort: fc.integer({ min: 0, max: 65_535 }),
+      bulkHost: fc.oneof(fc.domain(), fc.ipV4(), fc.ipV6()),
+      zone: fc.string({ unit: 'grapheme-ascii', maxLength: 64 }),
+    },
+    { requiredKeys: ['kind', 'bulkPort', 'zone'] },
+  ),
   fc.record({
     kind: fc.constant('state' as const),
     digest: digests,

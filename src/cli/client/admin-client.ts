@@ -2,6 +2,7 @@ import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { isAbort, isCode, toError } from '../../lib/errors.ts';
 import { CliError } from '../errors.ts';
+import type { AdminEndpoint } from './admin-endpoint.ts';
 
 /**
  * Talks to the admin API of a running daemon. On node:http alone: `shoal status` should not load a client library.
@@ -20,7 +21,7 @@ const answerTimeoutMs = 10_000;
 // Far over any status of a large fleet, far under what would hurt here.
 const maxAnswerBytes = 64 * 1024 * 1024;
 
-export function createAdminClient(address: string): AdminClient {
+export function createAdminClient({ address, token }: AdminEndpoint): AdminClient {
   const unreachable = (cause: unknown) =>
     new CliError('CLI_UNREACHABLE', `no daemon answers at ${address}: ${toError(cause).message || 'no connection'}`, {
       cause,
@@ -40,8 +41,12 @@ export function createAdminClient(address: string): AdminClient {
         method,
         signal,
         agent: false,
-        headers:
-          body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+        headers: {
+          ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+          ...(body === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+        },
       });
     } catch (error) {
       throw new CliError('CLI_USAGE', `not an admin address: ${address}`, { cause: error });

@@ -1,7 +1,7 @@
 import type { ImagesAnswer } from '../../admin/api.ts';
 import { bytesText, percentText } from '../../lib/units.ts';
-import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient } from '../client/admin-client.ts';
+import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatTable } from '../output/table.ts';
@@ -14,9 +14,9 @@ export function createCommand(io: CommandIo) {
     exits: [exitCodes.done, exitCodes.usage, exitCodes.unreachable, exitCodes.failed],
   })
     .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
-    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .option('-c, --config <path>', 'configuration file the admin address and token are taken from (SHOAL_CONFIG)')
     .action(async (options) => {
-      const client = createAdminClient(await findAdminAddress(options, io));
+      const client = createAdminClient(await findAdminEndpoint(options, io));
       const answer = await client.get<ImagesAnswer>('/api/v1/images', io.interrupted());
       if (options.json === true) {
         io.stdout.write(`${JSON.stringify(answer)}\n`);

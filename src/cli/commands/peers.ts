@@ -1,7 +1,7 @@
 import type { PeersAnswer } from '../../admin/api.ts';
 import { bytesText, rateText, spanText } from '../../lib/units.ts';
-import { findAdminAddress } from '../client/admin-address.ts';
 import { createAdminClient } from '../client/admin-client.ts';
+import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { formatTable } from '../output/table.ts';
@@ -17,9 +17,9 @@ export function createCommand(io: CommandIo) {
     },
   )
     .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
-    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .option('-c, --config <path>', 'configuration file the admin address and token are taken from (SHOAL_CONFIG)')
     .action(async (options) => {
-      const client = createAdminClient(await findAdminAddress(options, io));
+      const client = createAdminClient(await findAdminEndpoint(options, io));
       const answer = await client.get<PeersAnswer>('/api/v1/peers', io.interrupted());
       if (options.json === true) {
         io.stdout.write(`${JSON.stringify(answer)}\n`);

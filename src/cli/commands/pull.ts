@@ -2,8 +2,8 @@ import type { ExplainAnswer, PullLine, PullOrder } from '../../admin/api.ts';
 import { isAbort, toError } from '../../lib/errors.ts';
 import { bytesText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import { findAdminAddress } from '../client/admin-address.ts';
 import { type AdminClient, createAdminClient, refusalOf } from '../client/admin-client.ts';
+import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { CliError } from '../errors.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -25,9 +25,9 @@ export function createCommand(io: CommandIo) {
     .option('--platform <os/arch[/variant]>', 'platform of a multi-arch image, or "all" (default: that of the node)')
     .option('--explain', 'say why it took as long as it did; for an image that is here already, why its last pull did')
     .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
-    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .option('-c, --config <path>', 'configuration file the admin address and token are taken from (SHOAL_CONFIG)')
     .action(async (image, options) => {
-      const client = createAdminClient(await findAdminAddress(options, io));
+      const client = createAdminClient(await findAdminEndpoint(options, io));
       const request: PullOrder = {
         reference: image,
         ...(options.platform === undefined ? {} : { platform: options.platform }),

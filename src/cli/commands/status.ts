@@ -5,8 +5,8 @@ import { findDurationMs } from '../../config/values.ts';
 import { delay, systemClock } from '../../lib/clock.ts';
 import { toError } from '../../lib/errors.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import { findAdminAddress } from '../client/admin-address.ts';
 import { type AdminClient, createAdminClient } from '../client/admin-client.ts';
+import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
 import { fitScreen, formatStatus, type StatusFacts } from '../output/status.ts';
@@ -38,9 +38,9 @@ export function createCommand(io: CommandIo) {
       readInterval,
     )
     .option('--admin <host:port>', 'admin address of the daemon (SHOAL_ADMIN)')
-    .option('-c, --config <path>', 'configuration file the admin address is taken from (SHOAL_CONFIG)')
+    .option('-c, --config <path>', 'configuration file the admin address and token are taken from (SHOAL_CONFIG)')
     .action(async (options) => {
-      const client = createAdminClient(await findAdminAddress(options, io));
+      const client = createAdminClient(await findAdminEndpoint(options, io));
       const signal = io.interrupted();
       const isTty = io.stdout.isTTY === true;
       if (options.watch !== true) {

@@ -49,7 +49,7 @@ export async function startDemoFleet(options: DemoFleetOptions, signal: AbortSig
 }
 
 async function waitForPeers(node: DemoNode, count: number, signal: AbortSignal): Promise<void> {
-  const client = createAdminClient(node.admin);
+  const client = createAdminClient({ address: node.admin, token: undefined });
   const deadlineMs = systemClock.nowMs() + meetTimeoutMs;
   for (;;) {
     const { peers } = await client.get<PeersAnswer>('/api/v1/peers', signal);

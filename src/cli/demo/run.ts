@@ -116,7 +116,10 @@ async function watch(fleet: DemoFleet, progress: Progress, signal: AbortSignal):
 function readTransfers(fleet: DemoFleet, signal: AbortSignal): Promise<(readonly Transfer[])[]> {
   return Promise.all(
     fleet.nodes.map(async (node) => {
-      const answer = await createAdminClient(node.admin).get<TransfersAnswer>('/api/v1/transfers', signal);
+      const answer = await createAdminClient({ address: node.admin, token: undefined }).get<TransfersAnswer>(
+        '/api/v1/transfers',
+        signal,
+      );
       return answer.transfers;
     }),
   );

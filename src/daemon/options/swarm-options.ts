@@ -7,6 +7,7 @@ import type { SwarmOptions } from '../../swarm/options.ts';
  */
 export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptions {
   const { swarm } = config;
+  const announced = config.peer.bulkAnnounce;
   return {
     schedule: {
       maxRequests: 8,
@@ -21,7 +22,8 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
       peerStallMs: 2_000,
       hedgeFactor: 4,
     },
-    bulkPort,
+    bulkPort: () => announced?.port ?? bulkPort(),
+    ...(announced === undefined || isWildcard(announced.host) ? {} : { bulkHost: announced.host }),
     zone: config.fleet.zone ?? '',
     uploadSlots: swarm.uploadSlots,
     uploadWaiting: 2,
@@ -38,4 +40,9 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
     // Long enough to make lying useless, short enough that a mended node is welcome again by itself.
     banMs: 3_600_000,
   };
+}
+
+/** What a port without a host is read as. */
+function isWildcard(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
 }

@@ -29,7 +29,7 @@ export function parseBootstrapEntry(text: string): BootstrapEntry {
   }
   throw new DiscoveryError(
     'DISCOVERY_BOOTSTRAP_INVALID',
-    'a bootstrap entry is host:port, [ipv6]:port, name:port, an SRV name (_shoal._tcp.example.org) or a multiaddr',
+    `${JSON.stringify(text.slice(0, 300))} is no bootstrap entry: expected host:port, [ipv6]:port, name:port, an SRV name (_shoal._tcp.example.org) or a multiaddr`,
     { details: { entry: text.slice(0, 300) } },
   );
 }

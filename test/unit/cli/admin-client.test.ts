@@ -1,21 +1,24 @@
 import { once } from 'node:events';
+import { writeFile } from 'node:fs/promises';
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { afterEach, expect, test } from 'vitest';
-import { findAdminAddress } from '../../../src/cli/client/admin-address.ts';
+import { join } from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
 import { createAdminClient } from '../../../src/cli/client/admin-client.ts';
+import { findAdminEndpoint } from '../../../src/cli/client/admin-endpoint.ts';
 import type { CommandIo } from '../../../src/cli/command.ts';
+import { createTempDir } from '../../support/temp-dir.ts';
 
 const stops: (() => void)[] = [];
 afterEach(() => {
   for (const stop of stops.splice(0)) stop();
 });
 
-async function answering(listener: RequestListener) {
+async function answering(listener: RequestListener, token?: string) {
   const server = createServer(listener).listen(0, '127.0.0.1');
   stops.push(() => server.close());
   await once(server, 'listening');
-  return createAdminClient(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+  return createAdminClient({ address: `127.0.0.1:${(server.address() as AddressInfo).port}`, token });
 }
 
 const signal = () => AbortSignal.timeout(5000);
@@ -57,8 +60,12 @@ test('tells a refusal of the daemon from an answer of something else', async () 
 });
 
 test('says so when nobody answers, or the daemon goes in the middle of a stream', async () => {
-  await expect(createAdminClient('127.0.0.1:1').get('/', signal())).rejects.toMatchObject({ code: 'CLI_UNREACHABLE' });
-  await expect(createAdminClient('not an address').get('/', signal())).rejects.toMatchObject({ code: 'CLI_USAGE' });
+  await expect(
+    createAdminClient({ address: '127.0.0.1:1', token: undefined }).get('/', signal()),
+  ).rejects.toMatchObject({ code: 'CLI_UNREACHABLE' });
+  await expect(
+    createAdminClient({ address: 'not an address', token: undefined }).get('/', signal()),
+  ).rejects.toMatchObject({ code: 'CLI_USAGE' });
   const leaving = await answering((_, response) => {
     response.write('{"n":1}\n', () => response.destroy());
   });
@@ -73,10 +80,52 @@ test('gives up when the person does', async () => {
   await expect(asking).rejects.toMatchObject({ name: 'AbortError' });
 });
 
-test('finds the admin address in the flag, the environment, else the configuration', async () => {
+test('sends the token with whatever it asks', async () => {
+  const seen: unknown[] = [];
+  const listener: RequestListener = (request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('{}');
+  };
+  for (const token of ['a token of sixteen', undefined]) {
+    const client = await answering(listener, token);
+    await client.get('/', signal());
+    await collect(client.stream('POST', '/', {}, signal()));
+  }
+  expect(seen).toEqual(['Bearer a token of sixteen', 'Bearer a token of sixteen', undefined, undefined]);
+});
+
+describe('the daemon to ask', () => {
   const io = (env: Record<string, string>) => ({ env }) as Partial<CommandIo> as CommandIo;
-  expect(await findAdminAddress({ admin: 'http://a:1/' }, io({ SHOAL_ADMIN: 'b:2' }))).toBe('a:1');
-  expect(await findAdminAddress({}, io({ SHOAL_ADMIN: 'b:2' }))).toBe('b:2');
-  expect(await findAdminAddress({}, io({ SHOAL_ADMIN_LISTEN: '0.0.0.0:7' }))).toBe('127.0.0.1:7');
-  expect(await findAdminAddress({}, io({ SHOAL_ADMIN_LISTEN: '[::1]:7' }))).toBe('[::1]:7');
+
+  test('is that of the flag, the environment, else the configuration', async () => {
+    const find = async (options: { admin?: string }, env: Record<string, string>) =>
+      (await findAdminEndpoint(options, io(env))).address;
+    expect(await find({ admin: 'http://a:1/' }, { SHOAL_ADMIN: 'b:2' })).toBe('a:1');
+    expect(await find({}, { SHOAL_ADMIN: 'b:2' })).toBe('b:2');
+    expect(await find({}, { SHOAL_ADMIN_LISTEN: '0.0.0.0:7' })).toBe('127.0.0.1:7');
+    expect(await find({}, { SHOAL_ADMIN_LISTEN: '[::1]:7' })).toBe('[::1]:7');
+  });
+
+  test('gets the token of the environment, and that of a configuration it belongs to', async () => {
+    using dir = createTempDir('cli');
+    const config = join(dir.path, 'shoal.yaml');
+    await writeFile(config, 'admin:\n  listen: 127.0.0.1:7\n  token: token of the file\n');
+    const env = { SHOAL_ADMIN_TOKEN: 'token of the environment' };
+    expect(await findAdminEndpoint({ config }, io({}))).toEqual({ address: '127.0.0.1:7', token: 'token of the file' });
+    expect(await findAdminEndpoint({}, io({ SHOAL_CONFIG: config }))).toMatchObject({ token: 'token of the file' });
+    expect(await findAdminEndpoint({ config }, io(env))).toMatchObject({ token: 'token of the environment' });
+    expect(await findAdminEndpoint({ admin: 'b:2', config }, io({}))).toEqual({
+      address: 'b:2',
+      token: 'token of the file',
+    });
+    expect(await findAdminEndpoint({ admin: 'b:2' }, io(env))).toEqual({
+      address: 'b:2',
+      token: 'token of the environment',
+    });
+    // The address alone says nothing about whose daemon that is.
+    expect(await findAdminEndpoint({ admin: 'b:2' }, io({ SHOAL_CONFIG: config }))).toEqual({
+      address: 'b:2',
+      token: undefined,
+    });
+  });
 });

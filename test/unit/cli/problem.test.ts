@@ -2,12 +2,14 @@ import { expect, test } from 'vitest';
 import { exitCodeHelp, exitCodes, exitCodeTexts } from '../../../src/cli/exit-codes.ts';
 import { describeProblem } from '../../../src/cli/problem.ts';
 import { DaemonError } from '../../../src/daemon/errors.ts';
+import { DiscoveryError } from '../../../src/discovery/errors.ts';
 import { CodedError } from '../../../src/lib/errors.ts';
 import { StoreError } from '../../../src/store/errors.ts';
 
 test.each([
   [new DaemonError('DAEMON_PORT_TAKEN', 'taken'), 4],
   [new DaemonError('DAEMON_SECRET_UNREADABLE', 'no secret'), 3],
+  [new DiscoveryError('DISCOVERY_BOOTSTRAP_INVALID', 'no address'), 3],
   [new StoreError('STORE_LOCKED', 'locked'), 5],
   [new StoreError('STORE_UNWRITABLE', 'no'), 6],
   [new StoreError('STORE_FULL', 'full'), 6],

@@ -57,6 +57,22 @@ describe('a configuration', () => {
     expect(loaded.originOf('cache.maxBytes')).toEqual({ kind: 'default' });
   });
 
+  test('takes what others are told for addresses only', () => {
+    const { config } = loadConfig({
+      path: fileWith(
+        'peer:\n  announce: [node.lan:5002, "[fd00::7]:5002", /dns4/node.lan/tcp/5002]\n  bulkAnnounce: 15003\n',
+      ),
+      env: {},
+    });
+    expect(config.peer.announce).toHaveLength(3);
+    expect(config.peer.bulkAnnounce).toEqual({ host: '0.0.0.0', port: 15003 });
+    for (const wrong of ['node.lan', '/dns4/node.lan', 'a b:1', 'http://node.lan:5002'])
+      expect(problemsOf(`peer:\n  announce: ["${wrong}"]\n`)).toContain('expected host:port or a multiaddr');
+    for (const wrong of ['node.lan', 'node.lan:0', 'ü:5003', 'a/b:5003'])
+      expect(problemsOf(`peer:\n  bulkAnnounce: "${wrong}"\n`)).toContain('expected host:port');
+    expect(problemsOf('admin:\n  token: "sixteen or more ü"\n')).toContain('printable ASCII');
+  });
+
   test('names every key in the environment after its path', () => {
     const variables = Object.fromEntries(configKeys.map((key) => [key.path, key.variable]));
     expect(variables['registry.listen']).toBe('SHOAL_REGISTRY_LISTEN');

@@ -30,12 +30,12 @@ describe('the links of a node', () => {
     tasks = new TaskGroup(() => {});
   });
 
-  function start(peer: PeerId, port: number) {
+  function start(peer: PeerId, bulkPort: number, bulkHost?: string) {
     const network = hub.join(peer);
     const events: string[] = [];
     const links = new MemberLinks(
       { clock: systemClock, network, logger: silentLogger, tasks },
-      () => ({ bulkPort: port, zone: `zone-${peer}` }),
+      () => ({ bulkPort, bulkHost, zone: `zone-${peer}` }),
       {
         ready: (other, zone) => events.push(`ready ${other} ${zone}`),
         message: (other, message) => events.push(`${message.kind} ${other}`),
@@ -63,14 +63,14 @@ describe('the links of a node', () => {
   }
 
   it('say hello both ways and learn where the other’s bulk plane is', async () => {
-    const [one, other] = [start(alice, 11), start(bob, 22)];
+    const [one, other] = [start(alice, 11, 'mapped.lan'), start(bob, 22)];
     await connect(one, other);
     one.links.send(bob, leave);
     await until(() => other.events.includes('leave alice') && one.events.length > 0, 'both said hello');
     expect(one.events).toEqual(['ready bob zone-bob']);
     expect(other.events).toEqual(['ready alice zone-alice', 'leave alice']);
-    expect(one.links.findAddress(bob)?.port).toBe(22);
-    expect(other.links.findAddress(alice)?.port).toBe(11);
+    expect(one.links.findAddress(bob)).toEqual({ host: one.network.findPeer(bob)!.host, port: 22 });
+    expect(other.links.findAddress(alice)).toEqual({ host: 'mapped.lan', port: 11 });
     expect([one.links.findZone(bob), one.links.findZone(carol)]).toEqual(['zone-bob', undefined]);
     await tasks.stop();
   });
