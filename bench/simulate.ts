@@ -2,10 +2,10 @@ import { type SimulationOptions, type Starvation, SwarmSimulation } from '../tes
 
 const MiB = 1024 * 1024;
 const starved: Starvation = {
-  stallMs: 800,
-  untilMs: 4_000,
-  cpuMsPerPiece: 4,
-  cpuMsPerMessage: 0.3,
+  stallMs: 1200,
+  untilMs: 6_000,
+  cpuMsPerPiece: 10,
+  cpuMsPerMessage: 1.5,
   directoryTimeoutMs: 2_000,
   settleMs: 40,
   settleMaxMs: 2_000,
@@ -17,7 +17,7 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
   ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
   ['8x512@50', 8, [512], 50],
-  ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved }],
+  ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved, originRequestRate: 4 * MiB }],
   ['8 starved', 8, [64], 20, { starvation: starved }],
 ];
 const only = process.argv[2];

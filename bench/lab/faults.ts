@@ -167,7 +167,7 @@ export const faultNames: readonly string[] = Object.keys(makers);
 /** Makes a fault from `name` or `name:percent`; the victims are the last nodes. */
 export function createFault(text: string, nodes: number): Fault {
   const [name = '', percent] = text.split(':');
-  const maker = makers[name];
+  const maker = Object.hasOwn(makers, name) ? makers[name] : undefined;
   if (maker === undefined) throw new Error(`no fault "${name}"; there are: ${faultNames.join(', ')}`);
   const parts = maker(nodes, percent === undefined ? undefined : Number(percent));
   const fault = { name: text, excludedNodes: [], liars: [], seededNodes: [], ...parts };
