@@ -1,6 +1,7 @@
 import { Bitfield } from '../content/bitfield.ts';
 import type { PeerId } from '../content/peer-id.ts';
 import type { Provider } from '../discovery/directory.ts';
+import { type Clock, delay } from '../lib/clock.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobStore } from '../store/blob-store.ts';
@@ -21,11 +22,16 @@ export interface MemberTalkDeps {
   readonly scheduler: Scheduler;
   readonly bans: BanList;
   readonly tasks: TaskGroup;
+  readonly clock: Clock;
+  readonly isConnected: (peer: PeerId) => boolean;
   readonly downloads: ReadonlyMap<Digest, BlobDownload>;
 }
 
 // Below this many holders a piece is news. Three uplinks feed a new piece to a fleet in a few rounds of doubling.
 const rareHolders = 3;
+
+// A link that overflowed or could not be opened: long enough for a busy peer to catch up, short against a download.
+const greetAgainMs = 1_000;
 
 export class MemberTalk {
   readonly #deps: MemberTalkDeps;
@@ -34,6 +40,8 @@ export class MemberTalk {
   readonly #providers = new Map<Digest, Set<PeerId>>();
   /** Greeted and silent so far; the origin is not asked before they had their say. */
   readonly #silent = new Map<Digest, Set<PeerId>>();
+  /** Lost with their link only, and to be greeted again soon. */
+  readonly #lost = new Set<PeerId>();
   /** Pieces to be told of with the next round, since enough members hold them already. */
   readonly #unhurried = new Map<Digest, Set<number>>();
 
@@ -52,6 +60,7 @@ export class MemberTalk {
 
   /** A provider that was lost can be reached again. */
   peerBack(peer: PeerId): void {
+    if (this.#deps.bans.has(peer)) return;
     for (const [digest, providers] of this.#providers) if (providers.has(peer)) this.greet(digest, peer);
   }
 
@@ -66,8 +75,17 @@ export class MemberTalk {
     return (this.#silent.get(digest)?.size ?? 0) === 0;
   }
 
+  /** The link to a peer is lost. One that stays connected says nothing of coming back: it is greeted anew after a while. */
   peerGone(peer: PeerId): void {
     for (const silent of this.#silent.values()) silent.delete(peer);
+    const { clock, isConnected, tasks } = this.#deps;
+    if (this.#lost.has(peer) || !isConnected(peer)) return;
+    this.#lost.add(peer);
+    tasks.run(async (signal) => {
+      await delay(clock, greetAgainMs, signal);
+      this.#lost.delete(peer);
+      if (isConnected(peer)) this.peerBack(peer);
+    });
   }
 
   /**

@@ -145,6 +145,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         scheduler: this.#scheduler,
         bans: this.#bans,
         tasks: this.#tasks,
+        clock,
+        isConnected: (peer) => network.findPeer(peer) !== undefined,
         downloads: this.#downloads,
       },
       this.#links,

@@ -155,11 +155,13 @@ describe('the talk of a node', () => {
       held: [],
     });
     const sent: { peer: PeerId; message: SwarmMessage }[] = [];
-    const bans = new BanList(clock, { banMs: 1000 });
+    const bans = new BanList(clock, { banMs: 60_000 });
     const store = createMemoryStore({ clock });
     const tasks = new TaskGroup(() => {});
+    const connected = new Set<PeerId>();
+    const isConnected = (peer: PeerId) => connected.has(peer);
     const talk = new MemberTalk(
-      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads },
+      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads, clock, isConnected },
       { send: (peer, message) => void sent.push({ peer, message }) },
     );
     const state = (changes: Partial<SwarmMessage & { kind: 'state' }> = {}) => ({
@@ -175,7 +177,8 @@ describe('the talk of a node', () => {
     const take = () => sent.splice(0).map(({ peer, message }) => `${message.kind} ${peer}`);
     const members = () => [...(scheduler.downloads.get(kit.digest)?.members.keys() ?? [])];
     const provider = (peer: PeerId) => ({ peer, holding: 'fetching' as const, rank: 0 });
-    return { ...kit, identity, scheduler, talk, bans, store, tasks, sent, state, take, members, provider, downloads };
+    const parts = { scheduler, talk, bans, store, tasks, clock, connected, downloads };
+    return { ...kit, ...parts, identity, sent, state, take, members, provider };
   }
 
   it('greets a provider once, again when it comes back, and not itself nor a banned one', async () => {
@@ -191,6 +194,26 @@ describe('the talk of a node', () => {
     talk.forget(blob);
     talk.peerBack(alice);
     expect(take()).toEqual([]);
+  });
+
+  it('greets a provider again that lost its link and stayed connected, once a while', async () => {
+    const { talk, digest: blob, provider, take, clock, connected, bans, tasks } = await setUp();
+    connected.add(alice).add(bob).add(carol);
+    for (const peer of [alice, bob, carol]) talk.meet(blob, provider(peer));
+    take();
+    for (const peer of [alice, alice, bob, carol]) talk.peerGone(peer);
+    connected.delete(bob);
+    bans.add(carol, 'wrong bytes', '');
+    await clock.advance(999);
+    expect(take()).toEqual([]);
+    await clock.advance(1);
+    expect(take()).toEqual(['state alice']);
+    talk.peerGone(alice);
+    talk.forget(blob);
+    await clock.advance(1_000);
+    expect(take()).toEqual([]);
+    talk.peerGone(alice);
+    await tasks.stop();
   });
 
   it('answers a greeting with what it holds and claims', async () => {
