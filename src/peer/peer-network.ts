@@ -18,8 +18,8 @@ export interface PeerNetwork {
   openChannel(peer: PeerId, protocol: string, signal: AbortSignal): Promise<Channel>;
   /** Serves a protocol; the returned function stops serving. */
   handle(protocol: string, accept: (channel: Channel) => void): () => void;
-  /** Closes connections to a peer and refuses it from now on. */
-  ban(peer: PeerId): void;
+  /** Closes connections to a peer and refuses it for so long. */
+  ban(peer: PeerId, forMs: number): void;
   onPeerChange(listener: (change: PeerChange) => void): () => void;
 }
 

@@ -336,6 +336,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#metrics.bans.add(1);
     this.#logger.warn({ peer, reason, evidence }, 'peer banned');
     this.#scheduler.ban(peer);
+    // What it says of tags and providers is worth no more than its bytes.
+    this.#deps.network.ban(peer, this.#options.banMs);
     this.#decideSoon();
   }
 

@@ -158,13 +158,20 @@ describe.each([
 
   it('cuts a banned peer and lets it in neither way', async () => {
     const { left, right } = await pair();
-    right.ban(left.self);
+    right.ban(left.self, 3_600_000);
     await lost(left, right);
     expect(right.peers()).toEqual([]);
     await expect(right.dial(addressOf(left), signal)).rejects.toMatchObject({ code: 'PEER_UNTRUSTED' });
     const dialled = await left.dial(addressOf(right), signal).catch((error: unknown) => error);
     expect(isCode(dialled, 'PEER_UNTRUSTED', 'PEER_UNREACHABLE')).toBe(true);
     expect(right.peers()).toEqual([]);
+  });
+
+  it('takes a banned peer back after its time', async () => {
+    const { left, right } = await pair();
+    right.ban(left.self, 1);
+    await lost(left, right);
+    await vi.waitFor(async () => expect(await right.dial(addressOf(left), signal)).toBe(left.self), 10_000);
   });
 
   it.each([

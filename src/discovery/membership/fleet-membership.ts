@@ -256,7 +256,7 @@ class FleetMembership implements Membership, AsyncDisposable {
       if (reason === 'untrusted' && !this.#refused.has(target.address)) {
         if (this.#refused.size >= this.#options.maxMembers) this.#refused.clear();
         this.#refused.add(target.address);
-        logger.warn(fields, 'a node does not belong to this fleet: its secret or its identity differs');
+        logger.warn(fields, 'a node is not let in: its secret or its identity differs, or it is banned');
       } else {
         logger.debug(fields, 'member could not be reached');
       }

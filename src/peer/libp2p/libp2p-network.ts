@@ -15,6 +15,7 @@ import type { Logger } from '../../lib/logger.ts';
 import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
+import { BannedPeers } from '../banned-peers.ts';
 import { PeerError } from '../errors.ts';
 import type { PeerIdentity } from '../identity.ts';
 import { createPeerMetrics, type PeerMetrics } from '../peer-metrics.ts';
@@ -56,7 +57,7 @@ export async function startLibp2pPeerNetwork<Services extends ServiceMap>(
   deps: Libp2pNetworkDeps,
   options: Libp2pNetworkOptions<Services>,
 ): Promise<Libp2pPeerNetwork<Services>> {
-  const banned = new Set<PeerId>();
+  const banned = new BannedPeers(deps.clock);
   const node = await startLibp2pNode(deps.identity, gater(banned), options);
   const network = new Libp2pNetwork(node, banned, deps, options);
   try {
@@ -68,7 +69,7 @@ export async function startLibp2pPeerNetwork<Services extends ServiceMap>(
   return network;
 }
 
-function gater(banned: ReadonlySet<PeerId>): ConnectionGater {
+function gater(banned: BannedPeers): ConnectionGater {
   const isDenied = (id: Libp2pPeerId) => {
     const peer = findPeerId(id.toString());
     return peer === undefined || banned.has(peer);
@@ -85,7 +86,7 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
   readonly self: PeerId;
   readonly services: BaseServices & Services;
   readonly #node: Libp2p<BaseServices & Services>;
-  readonly #banned: Set<PeerId>;
+  readonly #banned: BannedPeers;
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #options: Libp2pNetworkOptions<Services>;
@@ -101,7 +102,7 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
 
   constructor(
     node: Libp2p<BaseServices & Services>,
-    banned: Set<PeerId>,
+    banned: BannedPeers,
     deps: Libp2pNetworkDeps,
     options: Libp2pNetworkOptions<Services>,
   ) {
@@ -196,10 +197,8 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
     return () => this.#tasks.run(() => this.#node.unhandle(name));
   }
 
-  ban(peer: PeerId): void {
-    if (this.#banned.has(peer)) return;
-    this.#banned.add(peer);
-    this.#logger.warn({ peer }, 'peer banned');
+  ban(peer: PeerId, forMs: number): void {
+    this.#banned.add(peer, forMs);
     for (const session of this.#sessions.values()) {
       if (session.peer === peer) session.connection.abort(new Error('the peer was banned'));
     }

@@ -1,6 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { type Clock, systemClock } from '../../lib/clock.ts';
 import { Emitter } from '../../lib/emitter.ts';
+import { BannedPeers } from '../banned-peers.ts';
 import { PeerError } from '../errors.ts';
 import type { Channel, ConnectedPeer, PeerChange, PeerNetwork } from '../peer-network.ts';
 import { type Deliver, MemoryChannel, type MemoryChannelOptions } from './memory-channel.ts';
@@ -157,7 +158,7 @@ class Node implements MemoryPeerNetwork {
   readonly self: PeerId;
   readonly host: string;
   readonly fleet: string;
-  readonly banned = new Set<PeerId>();
+  readonly banned: BannedPeers;
   readonly handlers = new Map<string, (channel: Channel) => void>();
   readonly changes = new Emitter<PeerChange>();
   readonly #hub: Hub;
@@ -166,6 +167,7 @@ class Node implements MemoryPeerNetwork {
     this.#hub = hub;
     this.self = self;
     this.host = host;
+    this.banned = new BannedPeers(hub.clock);
     this.fleet = fleet;
   }
 
@@ -221,8 +223,8 @@ class Node implements MemoryPeerNetwork {
     return () => this.handlers.delete(protocol);
   }
 
-  ban(peer: PeerId): void {
-    this.banned.add(peer);
+  ban(peer: PeerId, forMs: number): void {
+    this.banned.add(peer, forMs);
     this.#hub.disconnect(this.self, peer);
   }
 

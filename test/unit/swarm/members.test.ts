@@ -204,13 +204,13 @@ describe('the talk of a node', () => {
     for (const peer of [alice, alice, bob, carol]) talk.peerGone(peer);
     connected.delete(bob);
     bans.add(carol, 'wrong bytes', '');
-    await clock.advance(999);
+    await clock.advanceAsync(999);
     expect(take()).toEqual([]);
-    await clock.advance(1);
+    await clock.advanceAsync(1);
     expect(take()).toEqual(['state alice']);
     talk.peerGone(alice);
     talk.forget(blob);
-    await clock.advance(1_000);
+    await clock.advanceAsync(1_000);
     expect(take()).toEqual([]);
     talk.peerGone(alice);
     await tasks.stop();
