@@ -379,8 +379,11 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   #tick(): void {
+    const dueMs = this.#deps.clock.nowMs() + tickMs;
     this.#cancelTick = this.#deps.clock.schedule(tickMs, () => {
       if (this.#tasks.signal.aborted) return;
+      const lateMs = this.#deps.clock.nowMs() - dueMs;
+      if (lateMs > tickMs) this.#scheduler.excuse(lateMs);
       this.#ticks += 1;
       if (this.#downloads.size > 0) {
         if (this.#ticks % haveEveryTicks === 0) this.#talk.tellUnhurried();

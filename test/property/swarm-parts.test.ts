@@ -255,13 +255,15 @@ describe('turns at the origin', () => {
           const state = download(sizeBytes, at, nobodyHasAnything, digest);
           state.isOriginWhole = isWhole;
           const self = `p${at}` as PeerId;
-          return { self, state, order: turnOrder(self, state, 0) };
+          return { self, state, order: turnOrder(self, state) };
         });
         for (const { order } of views) expect(order).toEqual(views[0]!.order);
         for (let extent = 0; extent < views[0]!.state.plan.extentCount; extent += 1) {
-          const owners = views.filter(({ self, state, order }) => rankOf(self, order, state, extent) === 0);
+          const owners = views.filter(({ self, state, order }) => rankOf(self, order, state, extent, 0) === 0);
           expect(owners.length, `extent ${extent}`).toBe(1);
-          const ranks = views.map(({ self, state, order }) => rankOf(self, order, state, extent)).sort((a, b) => a - b);
+          const ranks = views
+            .map(({ self, state, order }) => rankOf(self, order, state, extent, 0))
+            .sort((a, b) => a - b);
           expect(ranks).toEqual(ranks.map((_, rank) => rank));
         }
       }),

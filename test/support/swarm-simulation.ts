@@ -30,6 +30,23 @@ export interface SimulationOptions {
   readonly originRate?: (nowMs: number) => number;
   readonly events?: readonly { readonly atMs: number; readonly run: (simulation: SwarmSimulation) => void }[];
   readonly limitMs?: number;
+  /** A starved machine: nodes find each other by a tracker, and hear nothing while something else holds their event loop. */
+  readonly starvation?: Starvation;
+  /** What a node's link gives upwards; the rate of all by default. */
+  readonly uplink?: (index: number) => number;
+  /** What the origin gives to one request at most. */
+  readonly originRequestRate?: number;
+}
+
+export interface Starvation {
+  /** Event loops stand still for up to `stallMs` again and again, until `untilMs`. */
+  readonly stallMs: number;
+  readonly untilMs: number;
+  readonly cpuMsPerPiece: number;
+  readonly cpuMsPerMessage: number;
+  readonly directoryTimeoutMs: number;
+  readonly settleMs: number;
+  readonly settleMaxMs: number;
 }
 
 interface Flow {
@@ -61,9 +78,25 @@ interface SimNode {
   firstByteMs: number | undefined;
   isDead: boolean;
   isFrozen: boolean;
+  /** Until when its event loop is held. */
+  blockedUntilMs: number;
+  /** Until when it is held for so long that its sockets stand still too. */
+  heldUntilMs: number;
+  /** What happened meanwhile, in order. */
+  readonly backlog: (() => void)[];
+  isDraining: boolean;
+  /** Members that were greeted and have not answered. */
+  readonly silent: Set<SimNode>;
+  readonly met: Set<SimNode>;
 }
 
 const ORIGIN = -1;
+// As the production node's.
+const tickMs = 100;
+const claimEveryTicks = 5;
+// Stream, protocol, hello.
+const linkRoundTrips = 3;
+const trackerCount = 4;
 
 export class SwarmSimulation {
   readonly nodes: SimNode[] = [];
@@ -78,6 +111,7 @@ export class SwarmSimulation {
   #flows: Flow[] = [];
   readonly #dirty = new Set<SimNode>();
   readonly rates: number[];
+  readonly #announced = new Map<SimNode, Set<SimNode>>();
   originUp = true;
 
   constructor(options: SimulationOptions) {
@@ -111,6 +145,12 @@ export class SwarmSimulation {
         firstByteMs: undefined,
         isDead: false,
         isFrozen: false,
+        blockedUntilMs: 0,
+        heldUntilMs: 0,
+        backlog: [],
+        isDraining: false,
+        silent: new Set(),
+        met: new Set(),
       });
     }
     for (const event of options.events ?? []) this.after(event.atMs, () => event.run(this));
@@ -161,14 +201,9 @@ export class SwarmSimulation {
       }
       this.after((this.options.staggerMs ?? 0) * node.index + this.#random.next() * 5, () => this.#startNode(node));
     }
-    const tick = () => {
-      for (const node of this.nodes) {
-        this.#dirty.add(node);
-        if (Math.round(this.#nowMs / 100) % 5 === 0) this.#claimProgress(node);
-      }
-      this.after(100, tick);
-    };
-    this.after(100, tick);
+    for (const node of this.nodes) this.#tick(node, 1);
+    if (this.options.starvation !== undefined)
+      for (const node of this.nodes) this.#stall(node, this.options.starvation);
     const limit = this.options.limitMs ?? 600_000;
     while (
       this.nodes.some((node) => node.finishedMs === undefined && !node.isDead && !node.isFrozen) &&
@@ -194,7 +229,59 @@ export class SwarmSimulation {
     }
   }
 
+  /** As a node's own timer: late when its event loop was held, and then the node knows. */
+  #tick(node: SimNode, count: number): void {
+    const dueMs = this.#nowMs + tickMs;
+    this.after(tickMs, () =>
+      this.#handle(node, () => {
+        const lateMs = this.#nowMs - dueMs;
+        if (lateMs > tickMs) node.scheduler.excuse(lateMs);
+        this.#dirty.add(node);
+        if (count % claimEveryTicks === 0) this.#claimProgress(node);
+        this.#tick(node, count + 1);
+      }),
+    );
+  }
+
+  #stall(node: SimNode, starvation: Starvation): void {
+    if (this.#nowMs > starvation.untilMs) return;
+    this.#block(node, this.#random.next() * starvation.stallMs);
+    node.heldUntilMs = node.blockedUntilMs;
+    this.after(node.blockedUntilMs - this.#nowMs + this.#random.next() * starvation.stallMs, () =>
+      this.#stall(node, starvation),
+    );
+  }
+
+  #block(node: SimNode, forMs: number): void {
+    node.blockedUntilMs = Math.max(node.blockedUntilMs, this.#nowMs) + forMs;
+  }
+
+  /** Runs what happens at a node now, or when its event loop is free. */
+  #handle(node: SimNode, run: () => void): void {
+    if (node.blockedUntilMs <= this.#nowMs && node.backlog.length === 0) {
+      run();
+      return;
+    }
+    node.backlog.push(run);
+    this.#drain(node);
+  }
+
+  #drain(node: SimNode): void {
+    if (node.isDraining) return;
+    node.isDraining = true;
+    this.after(Math.max(0, node.blockedUntilMs - this.#nowMs), () => {
+      node.isDraining = false;
+      while (node.backlog.length > 0 && node.blockedUntilMs <= this.#nowMs) node.backlog.shift()?.();
+      this.#dirty.add(node);
+      if (node.backlog.length > 0) this.#drain(node);
+    });
+  }
+
   #startNode(node: SimNode): void {
+    if (this.options.starvation !== undefined) {
+      this.#handle(node, () => this.#startStarved(node, this.options.starvation as Starvation));
+      return;
+    }
     for (const other of this.nodes) if (other !== node && !other.isDead) node.scheduler.peerSeen(other.peer, false);
     for (const { digest, sizeBytes } of this.digests()) {
       node.scheduler.addDownload({ digest, sizeBytes, originDelayMs: 60, canAskOrigin: true, held: [] });
@@ -206,6 +293,82 @@ export class SwarmSimulation {
     }
     this.#readers(node);
     this.#dirty.add(node);
+  }
+
+  /** As `startDownloads`: announce, greet who is found, hear them out, then the origin. The first nodes are the trackers. */
+  #startStarved(node: SimNode, starvation: Starvation): void {
+    const { directoryTimeoutMs, settleMs, settleMaxMs } = starvation;
+    const originDelayMs = directoryTimeoutMs + settleMs + settleMaxMs;
+    for (const { digest, sizeBytes } of this.digests()) {
+      node.scheduler.addDownload({ digest, sizeBytes, originDelayMs, canAskOrigin: true, held: [] });
+      node.has.set(digest, new Set());
+    }
+    this.#readers(node);
+    let isSettling = false;
+    const settle = () => {
+      if (isSettling) return;
+      isSettling = true;
+      const untilMs = this.#nowMs + settleMs + settleMaxMs;
+      const release = () => {
+        if (node.silent.size > 0 && this.#nowMs < untilMs) {
+          this.after(5, () => this.#handle(node, release));
+          return;
+        }
+        for (const { digest } of this.digests()) node.scheduler.releaseOrigin(digest, 0);
+        this.#dirty.add(node);
+      };
+      this.after(settleMs, () => this.#handle(node, release));
+    };
+    let asked = 0;
+    for (const tracker of this.nodes.slice(0, trackerCount)) {
+      asked += 1;
+      this.#send(tracker, () => {
+        const others = [...(this.#announced.get(tracker) ?? [])];
+        this.#announced.set(tracker, new Set([...others, node]));
+        this.#send(node, () => {
+          for (const other of others) this.#meet(node, other);
+          asked -= 1;
+          if (asked === 0) settle();
+        });
+        for (const other of others) this.#send(other, () => this.#meet(other, node));
+      });
+    }
+    this.after(directoryTimeoutMs, () => this.#handle(node, settle));
+  }
+
+  #meet(node: SimNode, other: SimNode): void {
+    if (node === other || node.met.has(other)) return;
+    node.met.add(other);
+    node.silent.add(other);
+    this.#afterRoundTrips(node, other, linkRoundTrips, () => {
+      // Greeted before it heard of the other: it answers all the same.
+      other.met.add(node);
+      other.scheduler.peerSeen(node.peer, false);
+      for (const { digest } of this.digests()) this.#tell(node, other, digest);
+      this.#send(node, () => {
+        node.silent.delete(other);
+        node.scheduler.peerSeen(other.peer, false);
+        for (const { digest } of this.digests()) this.#tell(other, node, digest);
+        this.#tellClaims(other, node);
+      });
+    });
+  }
+
+  /** A link has to be negotiated before the first message is through. */
+  #afterRoundTrips(from: SimNode, to: SimNode, count: number, run: () => void): void {
+    this.#send(to, () => {
+      if (count === 0) run();
+      else this.#send(from, () => this.#afterRoundTrips(from, to, count - 1, run));
+    });
+  }
+
+  #tellClaims(from: SimNode, to: SimNode): void {
+    for (const request of from.scheduler.requests.values()) {
+      const download = from.scheduler.downloads.get(request.digest);
+      if (request.peer !== undefined || download === undefined) continue;
+      for (const extent of extentsOf(download, request))
+        to.scheduler.memberClaims(request.digest, from.peer, extent, request.receivedBytes);
+    }
   }
 
   #exchangeState(node: SimNode, other: SimNode): void {
@@ -269,13 +432,20 @@ export class SwarmSimulation {
   #send(to: SimNode, run: () => void): void {
     this.after(this.options.latencyMs ?? 2, () => {
       if (to.isDead || to.isFrozen) return;
-      run();
-      this.#dirty.add(to);
+      this.#handle(to, () => {
+        if (to.isDead || to.isFrozen) return;
+        this.#block(to, this.options.starvation?.cpuMsPerMessage ?? 0);
+        run();
+        this.#dirty.add(to);
+      });
     });
   }
 
   #step(): void {
-    for (const node of this.#dirty) if (!node.isDead && !node.isFrozen) this.#act(node);
+    for (const node of this.#dirty) {
+      if (node.blockedUntilMs > this.#nowMs) this.#drain(node);
+      else if (!node.isDead && !node.isFrozen) this.#act(node);
+    }
     this.#dirty.clear();
     this.#share();
     let nextMs = Number.POSITIVE_INFINITY;
@@ -293,7 +463,7 @@ export class SwarmSimulation {
       if (flow.from === ORIGIN) this.originBytes += bytes;
       if (flow.pieceRemaining < 0.5) arrived.push(flow);
     }
-    for (const flow of arrived) this.#pieceArrived(flow);
+    for (const flow of arrived) this.#flowed(flow);
     const due = this.#timers
       .filter((timer) => timer.atMs <= this.#nowMs + 1e-9)
       .sort((a, b) => a.atMs - b.atMs || a.order - b.order);
@@ -400,10 +570,13 @@ export class SwarmSimulation {
         },
       };
       running.ticket = ticket;
-      if (!supplier.uploads.enter(ticket)) {
-        node.running.delete(request.id);
-        node.scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: this.options.busyMs ?? 200 });
-      }
+      this.#handle(supplier, () => {
+        if (running.cancelled || supplier.uploads.enter(ticket)) return;
+        this.#handle(node, () => {
+          node.running.delete(request.id);
+          node.scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: this.options.busyMs ?? 200 });
+        });
+      });
     });
   }
 
@@ -431,29 +604,36 @@ export class SwarmSimulation {
     this.#flows.push(flow);
   }
 
-  #pieceArrived(flow: Flow): void {
-    if (!this.#flows.includes(flow)) return;
+  /** A piece is through; its receiver hears of it once its event loop is free. */
+  #flowed(flow: Flow): void {
     const node = this.nodes[flow.to];
-    if (node === undefined) return;
+    const plan = node?.scheduler.downloads.get(flow.request.digest)?.plan;
+    if (node === undefined || plan === undefined || !this.#flows.includes(flow)) return;
+    const { piece } = flow;
+    flow.piece += 1;
+    const isLast = flow.piece >= flow.request.first + flow.request.count;
+    if (isLast) {
+      this.#endFlow(flow, false);
+    } else {
+      const range = pieceRange(plan, flow.piece);
+      flow.pieceRemaining = range.end - range.start;
+    }
+    this.#handle(node, () => this.#pieceArrived(node, flow, piece, isLast));
+  }
+
+  #pieceArrived(node: SimNode, flow: Flow, piece: number, isLast: boolean): void {
     const { digest } = flow.request;
     const download = node.scheduler.downloads.get(digest);
     if (download === undefined) return;
-    const piece = flow.piece;
+    this.#block(node, this.options.starvation?.cpuMsPerPiece ?? 0);
     if (flow.from === ORIGIN) {
       const key = `${digest}/${piece}`;
       this.originPieces.set(key, (this.originPieces.get(key) ?? 0) + 1);
-    }
-    flow.piece += 1;
-    const isLast = flow.piece >= flow.request.first + flow.request.count;
-    if (!isLast) {
-      const range = pieceRange(download.plan, flow.piece);
-      flow.pieceRemaining = range.end - range.start;
     }
     node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
     const isNew = node.scheduler.pieceStored(digest, piece, flow.request.id);
     if (!isNew) this.duplicatePeerPieces += 1;
     if (isLast) {
-      this.#endFlow(flow, false);
       node.running.delete(flow.request.id);
       const bytes =
         pieceRange(download.plan, flow.request.first + flow.request.count - 1).end -
@@ -482,6 +662,19 @@ export class SwarmSimulation {
     node?.scheduler.requestEnded(flow.request.id, { kind: 'failed' });
   }
 
+  #rateOf(link: string): number {
+    if (link === 'origin') return this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond;
+    if (link.startsWith('request')) return this.options.originRequestRate ?? Number.POSITIVE_INFINITY;
+    const index = Number(link.replace(/\D+/, ''));
+    const rate = this.rates[index] ?? 0;
+    return link.startsWith('up') ? Math.min(rate, this.options.uplink?.(index) ?? rate) : rate;
+  }
+
+  #standsStill(index: number): boolean {
+    const node = this.nodes[index];
+    return node !== undefined && (node.isFrozen || node.heldUntilMs > this.#nowMs);
+  }
+
   /** Max-min fair rates by progressive filling over every node's up and down link and the origin's up link. */
   #share(): void {
     const capacity = new Map<string, number>();
@@ -489,18 +682,16 @@ export class SwarmSimulation {
     const linksOf = new Map<Flow, string[]>();
     for (const flow of this.#flows) {
       flow.rate = 0;
-      const isFrozen = this.nodes[flow.to]?.isFrozen || this.nodes[flow.from]?.isFrozen;
+      const isFrozen = this.#standsStill(flow.to) || this.#standsStill(flow.from);
       const isDown = flow.from === ORIGIN && !this.originUp;
       if (isFrozen || isDown) continue;
       const links = [flow.from === ORIGIN ? 'origin' : `up${flow.from}`, `down${flow.to}`];
+      if (flow.from === ORIGIN && this.options.originRequestRate !== undefined)
+        links.push(`request${flow.request.id}.${flow.to}`);
       linksOf.set(flow, links);
       for (const link of links) {
         if (!capacity.has(link)) {
-          const rate =
-            link === 'origin'
-              ? (this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond)
-              : (this.rates[Number(link.replace(/\D+/, ''))] ?? 0);
-          capacity.set(link, rate);
+          capacity.set(link, this.#rateOf(link));
           users.set(link, new Set());
         }
         users.get(link)?.add(flow);

@@ -33,6 +33,7 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       isFetching: true,
       canAskOrigin: true,
       passedOverUntilMs: 0,
+      restsUntilMs: 0,
       undeliveredSinceMs: undefined,
     };
     download.members.set(peer, member);
@@ -52,6 +53,8 @@ export function applyMemberHas(
   const member = download.members.get(peer);
   // What nobody is believed to hold must not keep this node from reading it at the origin.
   if (member === undefined || download.isSelfReliant) return [];
+  // It is there, and so it will take its turns.
+  member.passedOverUntilMs = 0;
   const unneeded: number[] = [];
   for (const piece of pieces) {
     if (!markMemberHas(download, member, piece)) continue;
@@ -86,7 +89,7 @@ export function applyClaim(
     claim.receivedBytes = receivedBytes;
     claim.progressMs = nowMs;
   }
-  if (member !== undefined) member.passedOverUntilMs = 0;
+  if (member !== undefined) Object.assign(member, { passedOverUntilMs: 0, restsUntilMs: 0 });
   passOver(self, download, extent, peer, nowMs, options);
 }
 
@@ -114,9 +117,11 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
     for (const state of download.extents) state.claims.delete(peer);
     return;
   }
-  download.extents[extent]?.claims.delete(peer);
+  const state = download.extents[extent];
+  state?.claims.delete(peer);
   member.undeliveredSinceMs = undefined;
-  member.passedOverUntilMs = nowMs + passedOverMs;
+  // Who only made way for another is not shy of the origin.
+  if (state === undefined || (state.claims.size === 0 && state.unheld > 0)) member.restsUntilMs = nowMs + passedOverMs;
 }
 
 // Long enough to matter over several extents, short enough that a node that was only busy comes back.
@@ -132,12 +137,25 @@ export function passOver(
   options: ScheduleOptions,
 ): void {
   const state = download.extents[extent];
-  if (state?.dueSinceMs === undefined || nowMs - state.dueSinceMs < options.takeoverMs) return;
-  const order = turnOrder(self, download, nowMs);
-  const rank = rankOf(peer, order, download, extent);
+  if (state?.dueSinceMs === undefined) return;
+  if (nowMs - Math.max(state.dueSinceMs, download.originNotBeforeMs) < options.takeoverMs) return;
+  const order = turnOrder(self, download);
+  const rank = rankOf(peer, order, download, extent, nowMs);
   for (const member of download.members.values()) {
     if (member.peer === peer || state.claims.has(member.peer)) continue;
-    if (rankOf(member.peer, order, download, extent) < rank) member.passedOverUntilMs = nowMs + passedOverMs;
+    if (rankOf(member.peer, order, download, extent, nowMs) < rank) member.passedOverUntilMs = nowMs + passedOverMs;
+  }
+}
+
+/** Moves what members are measured by, since this node could not hear them for so long. */
+export function excuseMembers(download: DownloadState, lostMs: number, nowMs: number): void {
+  const later = (atMs: number) => Math.min(nowMs, atMs + lostMs);
+  for (const extent of download.extents) {
+    if (extent.dueSinceMs !== undefined) extent.dueSinceMs = later(extent.dueSinceMs);
+    for (const claim of extent.claims.values()) claim.progressMs = later(claim.progressMs);
+  }
+  for (const member of download.members.values()) {
+    if (member.undeliveredSinceMs !== undefined) member.undeliveredSinceMs = later(member.undeliveredSinceMs);
   }
 }
 

@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { DownloadState, ExtentState } from './state.ts';
-import { rankOf, takesTurns, turnOrder } from './turn-order.ts';
+import { ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
@@ -49,12 +49,13 @@ export function originTurns(
       }
       const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent);
       if (run === undefined) continue;
-      order ??= turnOrder(self, download, nowMs);
+      order ??= turnOrder(self, download);
+      state.owner = ownerOf(order, download, extent);
       const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
       if (startAtMs <= nowMs) {
         const turn = download.isOriginWhole
           ? { extents: [...download.extents.keys()], ...run }
-          : isAlone(download, nowMs)
+          : isAlone(download)
             ? longRun(download, extent, run)
             : { extents: [extent], ...run };
         turns.push({ download, ...turn });
@@ -83,8 +84,9 @@ function turnAtMs(
   options: ScheduleOptions,
 ): number {
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
-  const rank = rankOf(self, order, download, extent);
-  let quietSinceMs = state.dueSinceMs ?? nowMs;
+  const rank = rankOf(self, order, download, extent, nowMs);
+  // Before this node may ask, the others may not have been allowed to either.
+  let quietSinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
   let patienceMs = options.takeoverMs;
   for (const claim of download.isSelfReliant ? [] : state.claims.values()) {
     quietSinceMs = Math.max(quietSinceMs, claim.progressMs);
@@ -95,8 +97,8 @@ function turnAtMs(
   return quietSinceMs + patienceMs + Math.max(0, rank - state.claims.size) * options.takeoverMs;
 }
 
-function isAlone(download: DownloadState, nowMs: number): boolean {
-  for (const member of download.members.values()) if (takesTurns(member, nowMs)) return false;
+function isAlone(download: DownloadState): boolean {
+  for (const member of download.members.values()) if (takesTurns(member)) return false;
   return !download.isOriginWhole;
 }
 

@@ -8,6 +8,7 @@ import {
   applyMemberHas,
   applyMemberState,
   applyRelease,
+  excuseMembers,
   type MemberSays,
   passOver,
 } from './member-events.ts';
@@ -187,6 +188,7 @@ export class Scheduler {
     for (const extent of download.extents) {
       extent.claims.clear();
       extent.dueSinceMs = undefined;
+      extent.owner = undefined;
     }
     for (const request of this.#requests.values()) {
       const isForPart = request.count < download.plan.pieceCount;
@@ -219,6 +221,13 @@ export class Scheduler {
       const claim = download.extents[extent]?.claims.get(this.#self);
       if (claim !== undefined) Object.assign(claim, { progressMs: request.progressMs, receivedBytes });
     }
+  }
+
+  /** This node's event loop stood still for so long: nobody else was late meanwhile, as far as this node can tell. */
+  excuse(lostMs: number): void {
+    const nowMs = this.#clock.nowMs();
+    for (const request of this.#requests.values()) request.progressMs = Math.min(nowMs, request.progressMs + lostMs);
+    for (const download of this.#downloads.values()) excuseMembers(download, lostMs, nowMs);
   }
 
   /** A piece that `requestId` brought is verified and written. Returns false if it was held already. */

@@ -13,8 +13,10 @@ export interface MemberState {
   /** Whether it is still fetching: only those take turns at the origin. */
   isFetching: boolean;
   canAskOrigin: boolean;
-  /** Until when its turns at the origin pass to the next in rank because it let one go by. */
+  /** Until when its turns at the origin pass to the next in rank because it let one go by without a word. */
   passedOverUntilMs: number;
+  /** Until when they do because it gave one up itself. */
+  restsUntilMs: number;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
 }
@@ -24,6 +26,8 @@ export interface ExtentState {
   unheld: number;
   /** When this extent first became due here, for ranked takeover. */
   dueSinceMs: number | undefined;
+  /** Whose turn it is since it began; undefined before. */
+  owner: PeerId | undefined;
   claims: Map<PeerId, { sinceMs: number; progressMs: number; receivedBytes: number }>;
 }
 
@@ -92,6 +96,7 @@ export function createDownloadState(input: {
   const extents: ExtentState[] = Array.from({ length: plan.extentCount }, (_, extent) => ({
     unheld: extentSize(plan, extent),
     dueSinceMs: undefined,
+    owner: undefined,
     claims: new Map(),
   }));
   const download: DownloadState = {

@@ -3,26 +3,46 @@ import { rendezvousWeight } from './rendezvous.ts';
 import type { DownloadState, MemberState } from './state.ts';
 
 /**
- * The order in which members take turns at the origin for one blob: all who can, this node among them, by rendezvous weight. Nodes
- * that know the same members compute the same order.
+ * The order in which members take turns at the origin for one blob: all who fetch and can ask it, this node among them, by rendezvous
+ * weight. Nodes that know the same members compute the same order. Who let a turn go by stays in it, so that what one node thinks
+ * of another moves the turns of that one alone.
  */
-export function turnOrder(self: PeerId, download: DownloadState, nowMs: number): PeerId[] {
+export function turnOrder(self: PeerId, download: DownloadState): PeerId[] {
   const peers = [self];
   if (!download.isSelfReliant) {
-    for (const member of download.members.values()) if (takesTurns(member, nowMs)) peers.push(member.peer);
+    for (const member of download.members.values()) if (takesTurns(member)) peers.push(member.peer);
   }
   const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
   return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
 }
 
-/** How many go before `peer` for this extent; 0 = the owner. A whole-blob stream has one owner for all extents. */
-export function rankOf(peer: PeerId, order: readonly PeerId[], download: DownloadState, extent: number): number {
-  const at = order.indexOf(peer);
-  if (at < 0) return order.length;
-  const owner = download.isOriginWhole ? 0 : extent % order.length;
-  return (at - owner + order.length) % order.length;
+/** Whose turn an extent is, fixed once it begins: who comes and goes later changes the turns to come. */
+export function ownerOf(order: readonly PeerId[], download: DownloadState, extent: number): PeerId | undefined {
+  const fixed = download.extents[extent]?.owner;
+  if (fixed !== undefined && order.includes(fixed)) return fixed;
+  // A whole-blob stream has one owner for all extents.
+  return order[download.isOriginWhole ? 0 : extent % order.length];
 }
 
-export function takesTurns(member: MemberState, nowMs: number): boolean {
-  return member.isFetching && member.canAskOrigin && member.passedOverUntilMs <= nowMs;
+/** How many go before `peer` for this extent, without those who let turns go by; 0 = its turn. */
+export function rankOf(
+  peer: PeerId,
+  order: readonly PeerId[],
+  download: DownloadState,
+  extent: number,
+  nowMs: number,
+): number {
+  const owner = ownerOf(order, download, extent);
+  if (owner === undefined || !order.includes(peer)) return order.length;
+  let rank = 0;
+  for (let at = order.indexOf(owner); order[at % order.length] !== peer; at += 1) {
+    const before = order[at % order.length];
+    const member = before === undefined ? undefined : download.members.get(before);
+    if (member === undefined || Math.max(member.passedOverUntilMs, member.restsUntilMs) <= nowMs) rank += 1;
+  }
+  return rank;
+}
+
+export function takesTurns(member: MemberState): boolean {
+  return member.isFetching && member.canAskOrigin;
 }

@@ -9,6 +9,7 @@ import {
   applyClaim,
   applyMemberHas,
   applyRelease,
+  excuseMembers,
   forgetHave,
   passOver,
 } from '../../../src/swarm/schedule/member-events.ts';
@@ -26,7 +27,7 @@ import {
   type RequestState,
   unmarkHeld,
 } from '../../../src/swarm/schedule/state.ts';
-import { rankOf, turnOrder } from '../../../src/swarm/schedule/turn-order.ts';
+import { ownerOf, rankOf, turnOrder } from '../../../src/swarm/schedule/turn-order.ts';
 import {
   alice,
   bob,
@@ -68,8 +69,14 @@ function fly(download: DownloadState, request: RequestState): RequestState {
   return request;
 }
 
-const ownerOf = (download: DownloadState, extent: number, peers: PeerId[]) =>
-  peers.find((peer) => rankOf(peer, turnOrder(self, download, 0), download, extent) === 0);
+const ownerAt = (download: DownloadState, extent: number, peers: PeerId[], nowMs = 0) =>
+  // Who waits for nobody and is not in its pause.
+  peers.find(
+    (peer) =>
+      rankOf(peer, turnOrder(self, download), download, extent, nowMs) === 0 &&
+      Math.max(download.members.get(peer)?.passedOverUntilMs ?? 0, download.members.get(peer)?.restsUntilMs ?? 0) <=
+        nowMs,
+  );
 
 describe('rendezvous weights', () => {
   it('order any two peers the same from both sides, and never a peer before itself', () => {
@@ -109,21 +116,50 @@ describe('the order of turns', () => {
     join(download, alice, []);
     join(download, bob, 'all');
     join(download, carol, [], { canAskOrigin: false });
-    expect(new Set(turnOrder(self, download, 0))).toEqual(new Set([self, alice]));
+    expect(new Set(turnOrder(self, download))).toEqual(new Set([self, alice]));
   });
 
-  it('leaves out who let a turn go by, until its pause is over', () => {
-    const download = downloadOf(8 * MiB);
-    join(download, alice, []);
-    download.members.get(alice)!.passedOverUntilMs = 100;
-    expect(turnOrder(self, download, 50)).toEqual([self]);
-    expect(turnOrder(self, download, 100)).toHaveLength(2);
+  it.each(['passedOverUntilMs', 'restsUntilMs'] as const)(
+    'moves the turns of who let one go by to the next in rank, until its pause is over, and nobody else’s (%s)',
+    (pause) => {
+      const download = downloadOf(8 * MiB);
+      for (const peer of [alice, bob, carol]) join(download, peer, []);
+      const everybody = [self, alice, bob, carol];
+      const owners = () => Array.from({ length: 8 }, (_, extent) => ownerAt(download, extent, everybody, 50));
+      const before = owners();
+      download.members.get(alice)![pause] = 100;
+      const order = turnOrder(self, download);
+      const next = order[(order.indexOf(alice) + 1) % order.length];
+      expect(owners().map((owner) => (owner === alice ? next : owner))).toEqual(
+        before.map((owner) => (owner === alice ? next : owner)),
+      );
+      expect(rankOf(next!, order, download, order.indexOf(alice), 50)).toBe(0);
+      expect(rankOf(next!, order, download, order.indexOf(alice), 100)).toBe(1);
+    },
+  );
+
+  it('keeps the turns that have begun when members come or go, and changes those to come', () => {
+    const download = downloadOf(16 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    originTurns(self, [download], 0, options);
+    const begun = Array.from({ length: 8 }, (_, extent) => download.extents[extent]!.owner);
+    expect(begun).not.toContain(undefined);
+    join(download, carol, []);
+    originTurns(self, [download], 1, options);
+    expect(Array.from({ length: 8 }, (_, extent) => download.extents[extent]!.owner)).toEqual(begun);
+    dropMember(download, alice);
+    originTurns(self, [download], 2, options);
+    begun.forEach((owner, extent) => {
+      if (owner !== alice) expect(download.extents[extent]!.owner).toBe(owner);
+      else expect([self, bob, carol]).toContain(download.extents[extent]!.owner);
+    });
+    expect(ownerOf(turnOrder(self, download), download, 9)).toBe(turnOrder(self, download)[0]);
   });
 
   it('gives neighbouring extents to different members', () => {
     const download = downloadOf(8 * MiB);
     for (const peer of [alice, bob, carol]) join(download, peer, []);
-    const owners = [0, 1, 2, 3].map((extent) => ownerOf(download, extent, [self, alice, bob, carol]));
+    const owners = [0, 1, 2, 3].map((extent) => ownerAt(download, extent, [self, alice, bob, carol]));
     expect(new Set(owners).size).toBe(4);
   });
 
@@ -131,7 +167,7 @@ describe('the order of turns', () => {
     const download = downloadOf(8 * MiB);
     for (const peer of [alice, bob]) join(download, peer, []);
     download.isOriginWhole = true;
-    const owners = [0, 1, 2, 3].map((extent) => ownerOf(download, extent, [self, alice, bob]));
+    const owners = [0, 1, 2, 3].map((extent) => ownerAt(download, extent, [self, alice, bob]));
     expect(new Set(owners).size).toBe(1);
   });
 
@@ -139,14 +175,14 @@ describe('the order of turns', () => {
     const download = downloadOf(8 * MiB);
     join(download, alice, []);
     download.isSelfReliant = true;
-    expect(turnOrder(self, download, 0)).toEqual([self]);
+    expect(turnOrder(self, download)).toEqual([self]);
   });
 
   it('ranks a stranger last', () => {
     const download = downloadOf(8 * MiB);
     join(download, alice, []);
-    const order = turnOrder(self, download, 0);
-    expect(rankOf(bob, order, download, 0)).toBe(order.length);
+    const order = turnOrder(self, download);
+    expect(rankOf(bob, order, download, 0, 0)).toBe(order.length);
   });
 });
 
@@ -171,6 +207,18 @@ describe('turns at the origin', () => {
     expect(turnsAt(download, options.takeoverMs - 1).turns).toEqual([]);
     expect(turnsAt(download, options.takeoverMs - 1).wakeAtMs).toBe(options.takeoverMs);
     expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
+  });
+
+  it('count patience from when this node may ask, not from when it began to look for others', () => {
+    const download = downloadOf(4 * MiB, { originNotBeforeMs: 3_000 });
+    join(download, alice, []);
+    expect(turnsAt(download, 0).turns).toEqual([]);
+    const own = turnsAt(download, 3_000).turns.flatMap((turn) => turn.extents);
+    expect(own).toHaveLength(2);
+    for (const extent of own)
+      download.extents[extent]!.claims.set(self, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+    expect(turnsAt(download, 2_999 + options.takeoverMs).turns).toEqual([]);
+    expect(turnsAt(download, 3_000 + options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
   });
 
   it('wait for a claim that moves and take over one that stopped', () => {
@@ -416,7 +464,7 @@ describe('what members say', () => {
   it('passes over who let an extent go by that another takes', () => {
     const download = downloadOf(4 * MiB);
     for (const peer of [alice, bob, carol]) join(download, peer, []);
-    const order = turnOrder(self, download, 0);
+    const order = turnOrder(self, download);
     const extent = 0;
     const [owner, second] = order;
     download.extents[extent]!.dueSinceMs = 0;
@@ -449,6 +497,28 @@ describe('what members say', () => {
     expect(download.extents[1]!.claims.get(alice)!.progressMs).toBe(121_000);
   });
 
+  it('excuses members for the time this node could not listen', () => {
+    const download = downloadOf(4 * MiB);
+    join(download, alice, []);
+    Object.assign(download.extents[0]!, { dueSinceMs: 0 });
+    applyClaim(self, download, alice, 1, 0, 100, options);
+    excuseMembers(download, 700, 750);
+    expect(download.extents[0]!.dueSinceMs).toBe(700);
+    expect(download.extents[1]!.claims.get(alice)!.progressMs).toBe(750);
+  });
+
+  it('does not hold a turn against who made way for another, and believes who speaks again', () => {
+    const download = downloadOf(4 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    const member = download.members.get(alice)!;
+    applyClaim(self, download, bob, 0, 0, 0, options);
+    applyRelease(download, alice, 0, 0);
+    expect(member.restsUntilMs).toBe(0);
+    member.passedOverUntilMs = 100;
+    applyMemberHas(download, alice, [1], 0);
+    expect(member.passedOverUntilMs).toBe(0);
+  });
+
   it('is ignored of an extent that the blob does not have', () => {
     const download = downloadOf(MiB);
     join(download, alice, []);
@@ -463,7 +533,7 @@ describe('what members say', () => {
     for (const extent of [0, 1]) applyClaim(self, download, alice, extent, 0, 0, options);
     applyRelease(download, alice, 0, 0);
     expect(download.extents.map(({ claims }) => claims.size)).toEqual([0, 1, 0, 0]);
-    expect(download.members.get(alice)!.passedOverUntilMs).toBeGreaterThan(0);
+    expect(download.members.get(alice)!.restsUntilMs).toBeGreaterThan(0);
     applyRelease(download, alice, undefined, 0);
     expect(download.extents.map(({ claims }) => claims.size)).toEqual([0, 0, 0, 0]);
     expect(download.members.get(alice)!.canAskOrigin).toBe(false);
