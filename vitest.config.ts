@@ -15,7 +15,7 @@ export default defineConfig({
   test: {
     projects: [
       { test: { name: 'architecture', include: ['test/*.test.ts'], testTimeout: 30_000 } },
-      project('unit', 20_000),
+      project('unit', 60_000),
       project('contract', 60_000),
       project('property', 120_000),
       project('integration', 120_000, { fileParallelism: false }),

@@ -5,6 +5,7 @@ import { createMemoryDirectoryHub } from '../../src/discovery/memory/memory-dire
 import type { Digest } from '../../src/oci/digest.ts';
 import { DirectoryFleet } from '../support/directory-fleet.ts';
 import { testDigest, testPeer } from '../support/discovery.ts';
+import { patience } from '../support/patience.ts';
 
 interface Seat {
   readonly peer: PeerId;
@@ -100,7 +101,7 @@ describe.each(Object.entries(implementations))('directory: %s', (_name, create) 
       signal,
     );
     await a.directory.withdraw([digest], signal);
-    await vi.waitFor(async () => expect(await providersAt(b)).toEqual([]));
+    await vi.waitFor(async () => expect(await providersAt(b)).toEqual([]), patience);
     expect(await providersAt(b, other)).toHaveLength(1);
   });
 
@@ -112,7 +113,7 @@ describe.each(Object.entries(implementations))('directory: %s', (_name, create) 
     await a.directory.announce([{ digest, holding: 'fetching' }], signal);
     await c.directory.announce([{ digest, holding: 'complete' }], signal);
     await b.directory.announce([{ digest, holding: 'fetching' }], signal);
-    await vi.waitFor(() => expect(heard).toHaveLength(2));
+    await vi.waitFor(() => expect(heard).toHaveLength(2), patience);
     expect(new Set(heard.map((each) => each.join()))).toEqual(new Set([`a,${b.peer}`, `a,${c.peer}`]));
   });
 
@@ -132,7 +133,7 @@ describe.each(Object.entries(implementations))('directory: %s', (_name, create) 
     await a.directory.announce([{ digest, holding: 'complete' }], signal);
     expect(await providersAt(b)).toHaveLength(1);
     await a.directory[Symbol.asyncDispose]();
-    await vi.waitFor(async () => expect(await providersAt(b)).toEqual([]));
+    await vi.waitFor(async () => expect(await providersAt(b)).toEqual([]), patience);
   });
 
   it('rejects by the reason of an aborted signal', async () => {

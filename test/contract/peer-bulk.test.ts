@@ -7,6 +7,7 @@ import { PeerError } from '../../src/peer/errors.ts';
 import { generateIdentity, type PeerIdentity } from '../../src/peer/identity.ts';
 import { type BulkKit, type BulkKitOptions, createMemoryBulkKit, createTlsBulkKit } from '../support/bulk-kits.ts';
 import { MemoryPieceSource, makeBlob, type TestBlob } from '../support/memory-piece-source.ts';
+import { patience } from '../support/patience.ts';
 
 const never = () => new Promise<never>(() => {});
 
@@ -67,7 +68,7 @@ describe.each([
     expect(indexes).toEqual(Array.from({ length: count }, (_, index) => index));
     expect(progress).toBe(blob.key.sizeBytes);
     expect(Buffer.compare(Buffer.concat(parts), blob.bytes)).toBe(0);
-    await vi.waitFor(() => expect(source.openRuns).toBe(0));
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
     expect(source.releasedBytes).toEqual([blob.key.sizeBytes]);
   });
 
@@ -121,7 +122,7 @@ describe.each([
       });
       expect((await Promise.all(runs)).every((bytes) => bytes > 0)).toBe(true);
     }
-    await vi.waitFor(() => expect(source.openRuns).toBe(0));
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
   });
 
   it('says that the peer does not hold the blob', async () => {
@@ -159,7 +160,7 @@ describe.each([
       return held.bytes.copy(target, 0, position, position + target.length);
     };
     await expect(client.fetchPieces(request({ count: 10 }), signal)).rejects.toMatchObject({ code: 'PEER_CUT' });
-    await vi.waitFor(() => expect(source.openRuns).toBe(0));
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
   });
 
   it('says that the peer was cut when its server stops in the middle', async () => {
@@ -195,7 +196,7 @@ describe.each([
       return held.bytes.copy(target, 0, position, position + target.length);
     };
     await expect(client.fetchPieces(request({ count: 10 }), controller.signal)).rejects.toThrow('enough');
-    await vi.waitFor(() => expect(source.openRuns).toBe(0));
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
     const aborted = client.fetchPieces(request(), controller.signal);
     await expect(aborted).rejects.toThrow('enough');
   });
@@ -208,6 +209,6 @@ describe.each([
       },
     });
     await expect(client.fetchPieces(failing, signal)).rejects.toThrow('cannot store');
-    await vi.waitFor(() => expect(source.openRuns).toBe(0));
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
   });
 });

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { isCode } from '../../src/lib/errors.ts';
 import { type Channel, maxMessageBytes, type PeerChange, type PeerNetwork } from '../../src/peer/peer-network.ts';
+import { patience } from '../support/patience.ts';
 import { createLibp2pKit, createMemoryKit, type NetworkKit } from '../support/peer-networks.ts';
 
 const { signal } = new AbortController();
@@ -19,11 +20,11 @@ describe.each([
   const sees = (network: PeerNetwork, other: PeerNetwork) =>
     vi.waitFor(() => {
       if (network.findPeer(other.self) === undefined) throw new Error('not connected yet');
-    });
+    }, patience);
   const lost = (network: PeerNetwork, other: PeerNetwork) =>
     vi.waitFor(() => {
       if (network.findPeer(other.self) !== undefined) throw new Error('still connected');
-    }, 5_000);
+    }, patience);
 
   async function pair() {
     const [left, right] = [await kit.join(), await kit.join()];
@@ -151,8 +152,9 @@ describe.each([
     const stop = right.handle('some', () => {});
     (await left.openChannel(right.self, 'some', signal)).close();
     stop();
-    await vi.waitFor(() =>
-      expect(left.openChannel(right.self, 'some', signal)).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' }),
+    await vi.waitFor(
+      () => expect(left.openChannel(right.self, 'some', signal)).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' }),
+      patience,
     );
   });
 
@@ -171,7 +173,7 @@ describe.each([
     const { left, right } = await pair();
     right.ban(left.self, 1);
     await lost(left, right);
-    await vi.waitFor(async () => expect(await right.dial(addressOf(left), signal)).toBe(left.self), 10_000);
+    await vi.waitFor(async () => expect(await right.dial(addressOf(left), signal)).toBe(left.self), patience);
   });
 
   it.each([

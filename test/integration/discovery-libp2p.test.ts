@@ -16,6 +16,7 @@ import { startLibp2pPeerNetwork } from '../../src/peer/libp2p/libp2p-network.ts'
 import type { PeerNetwork } from '../../src/peer/peer-network.ts';
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 import { directoryOptions, testDigest } from '../support/discovery.ts';
+import { patience } from '../support/patience.ts';
 import { libp2pOptions } from '../support/peer-networks.ts';
 
 interface Node extends AsyncDisposable {
@@ -109,8 +110,6 @@ async function meshed(): Promise<void> {
   );
 }
 
-const within = { timeout: 15_000, interval: 50 };
-
 describe('discovery over libp2p', () => {
   beforeAll(async () => {
     const first = await start([]);
@@ -128,7 +127,7 @@ describe('discovery over libp2p', () => {
       await vi.waitFor(() => {
         const members = node.membership.members();
         expect(members.filter((member) => member.isConnected && member.addresses.length > 0)).toHaveLength(5);
-      }, within);
+      }, patience);
     }
   });
 
@@ -144,19 +143,19 @@ describe('discovery over libp2p', () => {
     fetcher.directory.onProvider((_digest, provider) => heard.push(provider));
     await fetcher.directory.announce([{ digest: testDigest('pushed'), holding: 'fetching' }], signal);
     await holder.directory.announce([{ digest: testDigest('pushed'), holding: 'complete' }], signal);
-    await vi.waitFor(() => expect(heard).toMatchObject([{ peer: holder.network.self, holding: 'complete' }]), within);
+    await vi.waitFor(() => expect(heard).toMatchObject([{ peer: holder.network.self, holding: 'complete' }]), patience);
   });
 
   it('publishes an image root through kad-dht', async () => {
     const [holder, asker] = nodes as [Node, Node];
     const key = digestKey(testDigest('root'));
-    await vi.waitFor(() => expect(asker.kad.peers().length).toBeGreaterThan(0), within);
+    await vi.waitFor(() => expect(asker.kad.peers().length).toBeGreaterThan(0), patience);
     holder.directory.publishRoot(testDigest('root'));
     await vi.waitFor(async () => {
       const found = [];
       for await (const peer of asker.kad.findProviders(key, AbortSignal.timeout(5000))) found.push(peer);
       expect(found).toContain(holder.network.self);
-    }, within);
+    }, patience);
   });
 
   it('announces again when a tracker comes back with nothing', async () => {
@@ -172,7 +171,7 @@ describe('discovery over libp2p', () => {
     await vi.waitFor(async () => {
       const found = await again.directory.find(digests, signal);
       expect(digests.filter((digest) => found.get(digest)?.[0]?.peer !== holder.network.self)).toEqual([]);
-    }, within);
+    }, patience);
   });
 
   it('loses the records of a node that has died', async () => {
@@ -181,7 +180,7 @@ describe('discovery over libp2p', () => {
     const asker = nodes[1] as Node;
     expect(await providersAt(asker, 'lost')).toHaveLength(1);
     await kill(dying);
-    await vi.waitFor(async () => expect(await providersAt(asker, 'lost')).toEqual([]), within);
+    await vi.waitFor(async () => expect(await providersAt(asker, 'lost')).toEqual([]), patience);
   });
 
   it('announces 20,000 digests in about a second', async () => {
@@ -201,6 +200,6 @@ describe('discovery over libp2p', () => {
     await vi.waitFor(async () => {
       const found = await asker.directory.find(digests, signal);
       expect(digests.filter((digest) => found.get(digest)?.length !== 1)).toEqual([]);
-    }, within);
+    }, patience);
   });
 });

@@ -11,6 +11,7 @@ import { noMetrics } from '../../src/telemetry/metrics.ts';
 import { type ChaosRegistry, type Fault, startChaosRegistry } from '../support/chaos-registry.ts';
 import { buildGeneratedBlob, randomBytes } from '../support/image-builder.ts';
 import { originOptions, quickSettings } from '../support/origin-options.ts';
+import { patience } from '../support/patience.ts';
 
 const signal = new AbortController().signal;
 const name = 'team/app';
@@ -190,7 +191,7 @@ describe('an origin that misbehaves', () => {
 
   it('opens the breaker after failures in a row, sends nothing, and recovers by a probe', async () => {
     const remove = registry.fail({ fault: { kind: 'status', status: 500 } });
-    const origin = connect({ breakerFailures: 3, breakerPauseMs: 100, retries: 0 });
+    const origin = connect({ breakerFailures: 3, breakerPauseMs: 1000, retries: 0 });
     const stat = () => origin.statBlob(repository(), blob.digest, { signal });
     for (let index = 0; index < 3; index += 1)
       await expect(stat()).rejects.toMatchObject({ code: 'ORIGIN_UNAVAILABLE' });
@@ -199,7 +200,7 @@ describe('an origin that misbehaves', () => {
     expect(origin.status()).toMatchObject([{ state: 'open', failures: 3 }]);
     expect(health.conditions().map(({ code }) => code)).toContain('ORIGIN_BREAKER_OPEN');
     remove();
-    await expect.poll(stat).toEqual({ sizeBytes: bytes.length });
+    await expect.poll(stat, patience).toEqual({ sizeBytes: bytes.length });
     expect(health.conditions().map(({ code }) => code)).not.toContain('ORIGIN_BREAKER_OPEN');
   });
 
@@ -312,7 +313,7 @@ describe('an origin that misbehaves', () => {
     const resuming = new AbortController();
     const reading = read(openWith(resuming));
     const outcome = expect(reading).rejects.toThrow('resuming');
-    await expect.poll(() => registry.counters.byKind['blob-get']).toBe(3);
+    await expect.poll(() => registry.counters.byKind['blob-get'], patience).toBe(3);
     resuming.abort(new Error('resuming'));
     await outcome;
 
@@ -366,7 +367,7 @@ describe('an origin that misbehaves', () => {
     await read(open(origin));
     const seconds = (performance.now() - startedMs) / 1000;
     expect(seconds).toBeGreaterThan(0.75);
-    expect(seconds).toBeLessThan(2);
+    expect(seconds).toBeLessThan(20);
   });
 
   describe('with redirects', () => {

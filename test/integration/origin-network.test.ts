@@ -14,6 +14,7 @@ import type { OriginEntry, OriginsOptions } from '../../src/origin/origin-option
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 import { type ChaosRegistry, startChaosRegistry } from '../support/chaos-registry.ts';
 import { originOptions, quickSettings } from '../support/origin-options.ts';
+import { patience } from '../support/patience.ts';
 import { testAuthority, testServer } from '../support/tls-fixture.ts';
 
 const signal = new AbortController().signal;
@@ -179,7 +180,7 @@ describe('the way to an origin', () => {
     const origin = connect({ [registry.host]: { retries: 0 } }) as Origin & AsyncDisposable;
     const running = stat(origin, registry.host);
     const outcome = expect(running).rejects.toMatchObject({ code: 'ORIGIN_UNAVAILABLE' });
-    await expect.poll(() => registry.requests.length).toBe(1);
+    await expect.poll(() => registry.requests.length, patience).toBe(1);
     await origin[Symbol.asyncDispose]();
     await outcome;
     await expect(stat(origin, registry.host)).rejects.toMatchObject({ code: 'ORIGIN_NOT_ALLOWED' });

@@ -14,6 +14,7 @@ import { packPieces, piecesHeader } from '../../src/peer/tls/piece-header.ts';
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 import { bulkClientOptions, bulkServerOptions } from '../support/bulk-options.ts';
 import { MemoryPieceSource, makeBlob, type TestBlob } from '../support/memory-piece-source.ts';
+import { patience } from '../support/patience.ts';
 
 const { signal } = new AbortController();
 const deps = { clock: systemClock, logger: silentLogger, metrics: noMetrics };
@@ -289,8 +290,8 @@ describe('bulk server against hostile clients', () => {
     const socket = await open(port);
     socket.pause();
     socket.write(`GET ${formatTarget({ digest: big.key.digest, first: 5, count: 16 })} HTTP/1.1\r\nHost: x\r\n\r\n`);
-    await vi.waitFor(() => expect(source.openRuns).toBe(1));
-    await vi.waitFor(() => expect(source.openRuns).toBe(0), 5000);
+    await vi.waitFor(() => expect(source.openRuns).toBe(1), patience);
+    await vi.waitFor(() => expect(source.openRuns).toBe(0), patience);
     expect(source.releasedBytes[0]).toBeLessThan(8 * 1024 * 1024);
   });
 
@@ -302,7 +303,7 @@ describe('bulk server against hostile clients', () => {
     const [one, two] = [await open(port, proof), await open(port, proof)];
     const line = `GET ${formatTarget({ digest: blob.key.digest, first: 0, count: 1 })} HTTP/1.1\r\nHost: x\r\n\r\n`;
     one.write(line);
-    await vi.waitFor(() => expect(source.opened).toBe(1));
+    await vi.waitFor(() => expect(source.opened).toBe(1), patience);
     two.write(line);
     const answer = await new Promise<string>((resolve) => two.once('data', (data) => resolve(data.toString('latin1'))));
     expect(answer).toContain('503');

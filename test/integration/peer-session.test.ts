@@ -15,6 +15,7 @@ import { decodeSessionMessage, encodeSessionMessage } from '../../src/peer/libp2
 import { encodeFrame, receiveMessages } from '../../src/peer/libp2p/stream-messages.ts';
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { patience } from '../support/patience.ts';
 import { libp2pOptions, startTestNetwork } from '../support/peer-networks.ts';
 
 const { signal } = new AbortController();
@@ -111,8 +112,8 @@ it('closes the lesser of two connections and keeps the peer and its channel', as
   right.handle('talk', () => {});
   const channel = await left.openChannel(right.self, 'talk', signal);
   clock.advance(libp2pOptions.pingIntervalMs);
-  await vi.waitFor(() => expect(left.services.spy.connections()).toHaveLength(1));
-  await vi.waitFor(() => expect(right.services.spy.connections()).toHaveLength(1));
+  await vi.waitFor(() => expect(left.services.spy.connections()).toHaveLength(1), patience);
+  await vi.waitFor(() => expect(right.services.spy.connections()).toHaveLength(1), patience);
   expect(channel.isOpen).toBe(true);
   expect(changes).toEqual([]);
 });
@@ -152,5 +153,5 @@ it('reports a killed peer at once', async () => {
   const closed = new Promise<void>((resolve) => channel.onClose(resolve));
   child.kill('SIGKILL');
   await closed;
-  await vi.waitFor(() => expect(network.peers()).toEqual([]));
+  await vi.waitFor(() => expect(network.peers()).toEqual([]), patience);
 });

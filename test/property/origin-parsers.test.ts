@@ -56,9 +56,10 @@ describe('challenges', () => {
 
   it('are read in time that grows with the length alone', () => {
     for (const unit of ['a', 'a=', 'a ', ',', '"', '\\', 'a="', '= ', 'Basic a=b,']) {
-      const startedMs = performance.now();
+      const started = process.cpuUsage();
       readChallenges(unit.repeat(8192).slice(0, 8192));
-      expect(performance.now() - startedMs, unit).toBeLessThan(500);
+      // CPU time, which does not pass while others use the machine.
+      expect(process.cpuUsage(started).user / 1000, unit).toBeLessThan(500);
     }
   });
 });

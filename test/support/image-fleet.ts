@@ -48,10 +48,10 @@ export interface MemoryNode {
 
 const tagHintsOptions: TagHintsOptions = {
   maxAsked: 32,
-  timeoutMs: 500,
+  timeoutMs: 3_000,
   graceMs: 50,
   hedgeMs: 100,
-  manifestTimeoutMs: 1000,
+  manifestTimeoutMs: 5_000,
   maxChannels: 8,
   maxRequestsPerPeer: 8,
 };
@@ -63,7 +63,7 @@ const testImagesOptions: ImagesOptions = {
   negativeEntries: 100,
   originPatienceMs: 1_000,
   originTimeouts: { tagMs: 5_000, manifestMs: 5_000, sizeMs: 5_000, listMs: 5_000 },
-  directoryTimeoutMs: 200,
+  directoryTimeoutMs: 2_000,
   fleetWaitMs: 400,
   leaseMs: 3_600_000,
   platform: { os: 'linux', architecture: 'amd64' },
@@ -131,7 +131,7 @@ export function pushImage(
 }
 
 /** Waits until the condition holds, looking again whenever the event loop has gone round. */
-export async function eventually(condition: () => boolean | Promise<boolean>, timeoutMs = 5000): Promise<void> {
+export async function eventually(condition: () => boolean | Promise<boolean>, timeoutMs = 15_000): Promise<void> {
   const untilMs = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (performance.now() > untilMs) throw new Error('the condition did not come to hold in time');

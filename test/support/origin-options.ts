@@ -1,9 +1,9 @@
 import type { OriginEntry, OriginSettings, OriginsOptions } from '../../src/origin/origin-options.ts';
 
-/** Short times, so that every failure shows within a test. */
+/** Short times, so that every failure shows within a test, and long enough that a machine busy with others does not look like one. */
 export const quickSettings: OriginSettings = {
   parallelRequests: 4,
-  timeouts: { connectMs: 1000, headersMs: 700, stallMs: 300, deadlineMs: 4000 },
+  timeouts: { connectMs: 5000, headersMs: 2000, stallMs: 1000, deadlineMs: 15_000 },
   retries: 3,
   breakerFailures: 100,
   breakerPauseMs: 1000,

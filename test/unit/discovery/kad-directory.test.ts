@@ -5,6 +5,7 @@ import { RendezvousRing } from '../../../src/discovery/rendezvous.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { DirectoryFleet, type FleetNode } from '../../support/directory-fleet.ts';
 import { testDigest } from '../../support/discovery.ts';
+import { patience } from '../../support/patience.ts';
 
 const { signal } = new AbortController();
 const digest = testDigest('one');
@@ -55,7 +56,7 @@ describe('kad directory', () => {
     await vi.waitFor(async () => {
       const found = await asker.directory.find(digests, signal);
       expect(digests.filter((each) => found.get(each)?.[0]?.peer !== holder.peer)).toEqual([]);
-    });
+    }, patience);
   });
 
   it('tells a tracker again that has restarted with nothing', async () => {
@@ -76,7 +77,7 @@ describe('kad directory', () => {
     await vi.waitFor(async () => {
       const found = await asker.directory.find(digests, signal);
       expect(digests.filter((each) => found.get(each)?.[0]?.peer !== holder.peer)).toEqual([]);
-    });
+    }, patience);
   });
 
   it('repairs what a cut link has kept from a tracker', async () => {
@@ -88,7 +89,7 @@ describe('kad directory', () => {
     await holder.directory.announce([{ digest, holding: 'complete' }], signal);
     fleet.hub.healLink(tracker.peer, holder.peer);
     await holder.network.dial(tracker.network.addresses()[0]!, signal);
-    await vi.waitFor(async () => expect(await providersAt(asker)).toMatchObject([{ holding: 'complete' }]));
+    await vi.waitFor(async () => expect(await providersAt(asker)).toMatchObject([{ holding: 'complete' }]), patience);
   });
 
   it('ends the records of a dead node after the grace', async () => {
@@ -97,7 +98,7 @@ describe('kad directory', () => {
     await holder.directory.announce([{ digest, holding: 'complete' }], signal);
     expect(await providersAt(asker)).toHaveLength(1);
     fleet.hub.dropPeer(holder.peer);
-    await vi.waitFor(async () => expect(await providersAt(asker)).toEqual([]));
+    await vi.waitFor(async () => expect(await providersAt(asker)).toEqual([]), patience);
   });
 
   it('is not held up by a tracker that hangs', async () => {
@@ -112,9 +113,9 @@ describe('kad directory', () => {
     expect(performance.now() - startedAtMs).toBeLessThan(5000);
     // With the second silent too, the timeout is what ends the wait; the abort stands for it here.
     fleet.hub.pauseLink(asker.peer, second.peer);
-    const patience = new AbortController();
-    const waiting = asker.directory.find([digest], patience.signal);
-    patience.abort(new Error('no patience'));
+    const giveUp = new AbortController();
+    const waiting = asker.directory.find([digest], giveUp.signal);
+    giveUp.abort(new Error('no patience'));
     await expect(waiting).rejects.toThrow('no patience');
     fleet.hub.resumeLink(asker.peer, first.peer);
     fleet.hub.resumeLink(asker.peer, second.peer);
@@ -131,7 +132,7 @@ describe('kad directory', () => {
     fetcher.directory.onProvider((_digest, provider) => heard.push(provider));
     expect((await fetcher.directory.announce([{ digest, holding: 'fetching' }], signal)).get(digest)).toEqual([]);
     fleet.hub.resumeLink(fetcher.peer, tracker.peer);
-    await vi.waitFor(() => expect(heard).toMatchObject([{ peer: holder.peer, holding: 'complete' }]));
+    await vi.waitFor(() => expect(heard).toMatchObject([{ peer: holder.peer, holding: 'complete' }]), patience);
   });
 
   it('makes a tracker forget the records of an earlier life of this node', async () => {
@@ -144,7 +145,7 @@ describe('kad directory', () => {
     const again = await fleet.join(holder.name);
     // The first contact of the new life compares summaries: it holds nothing.
     await again.directory.find([digest], signal);
-    await vi.waitFor(async () => expect(await providersAt(asker)).toEqual([]));
+    await vi.waitFor(async () => expect(await providersAt(asker)).toEqual([]), patience);
   });
 
   it('refuses calls after it has stopped', async () => {

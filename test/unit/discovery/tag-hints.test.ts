@@ -42,10 +42,10 @@ describe('tag hints over channels', () => {
   afterEach(async () => {
     for (const part of stack.splice(0).reverse()) await part[Symbol.asyncDispose]();
   });
-  const join = async (): Promise<{ peer: PeerId; network: MemoryPeerNetwork; hints: TagHints }> => {
+  const join = async (own = options): Promise<{ peer: PeerId; network: MemoryPeerNetwork; hints: TagHints }> => {
     const { peerId: peer } = await generateIdentity();
     const network = hub.join(peer);
-    const hints = createTagHints({ network, clock: systemClock, logger: silentLogger }, options);
+    const hints = createTagHints({ network, clock: systemClock, logger: silentLogger }, own);
     stack.push(network, hints);
     return { peer, network, hints };
   };
@@ -85,12 +85,10 @@ describe('tag hints over channels', () => {
   });
 
   it('does not wait for silent peers once another has answered', async () => {
-    const asker = await join();
+    const asker = await join({ ...options, timeoutMs: 3_600_000 });
     await joinLiar(asker, () => undefined);
     await joinTo(asker, honest);
-    const startedMs = performance.now();
     expect(await asker.hints.find(repository, 'latest', [], signal)).toHaveLength(1);
-    expect(performance.now() - startedMs).toBeLessThan(options.timeoutMs);
   });
 
   it('gives up on peers that are silent, hang up, talk nonsense or answer another question', async () => {

@@ -75,11 +75,12 @@ describe('repository names', () => {
   });
 
   it('are refused quickly however they are made', () => {
-    const startedMs = performance.now();
+    const started = process.cpuUsage();
     for (const text of [`${'a'.repeat(254)}!`, 'a-'.repeat(127), `${'a_'.repeat(126)}!`, 'a/'.repeat(1e6)]) {
       expect(findRepositoryName(text)).toBeUndefined();
     }
-    expect(performance.now() - startedMs).toBeLessThan(100);
+    // CPU time, which does not pass while others use the machine. Whatever backtracks takes minutes.
+    expect(process.cpuUsage(started).user / 1000).toBeLessThan(1000);
   });
 });
 
