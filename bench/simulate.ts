@@ -10,6 +10,7 @@ const starved: Starvation = {
   settleMs: 40,
   settleMaxMs: 2_000,
 };
+const slowFirst = (index: number) => (index === 0 ? MiB / 5 : Number.POSITIVE_INFINITY);
 const cases: [string, number, number[], number, Partial<SimulationOptions>?][] = [
   ['8x128@20', 8, [128], 20],
   ['16x128@10', 16, [128], 10],
@@ -17,6 +18,13 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
   ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
   ['8x512@50', 8, [512], 50],
+  // Peers that hold everything behind slow links, and an origin that is fast.
+  ['3 slow seed', 3, [6], 20, { seeders: 1, uplink: slowFirst }],
+  ['8 slow seed', 8, [32, 6], 20, { seeders: 1, uplink: slowFirst }],
+  ['8 slow member', 8, [64], 20, { uplink: slowFirst }],
+  ['8 seeded', 8, [128], 20, { seeders: 1 }],
+  ['32 seeded', 32, [64], 5, { seeders: 1 }],
+  ['32 seeded slow', 32, [32, 8], 1, { seeders: 1 }],
   ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved, originRequestRate: 4 * MiB }],
   ['8 starved', 8, [64], 20, { starvation: starved }],
 ];

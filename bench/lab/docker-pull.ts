@@ -1,10 +1,11 @@
 /**
  * Pulls an image the way dockerd does: GET /v2/, HEAD of the tag, GET of the manifest by digest, then the config and the
  * layers, at most three layers at once; a broken layer is resumed by Range after a growing wait.
- * Bodies stay in memory as they came, so that digests are computed after the clock has stopped.
+ * Bodies stay in memory as they came, so that digests are computed after the clock has stopped; only a blob that was resumed is
+ * checked at once, since dockerd would fetch it anew if what came before the break was wrong.
  */
 import { createHash } from 'node:crypto';
-import { BodyCutError, HttpConnection } from './http-connection.ts';
+import { BodyCutError, HttpConnection, StatusError } from './http-connection.ts';
 
 export interface PullOrder {
   readonly host: string;
@@ -21,7 +22,9 @@ export interface BlobTiming {
   readonly bytes: number;
   readonly ttfbSeconds: number;
   readonly seconds: number;
+  /** Attempts after the first, and how many of them began at byte 0 again because what had come could not be used. */
   readonly resumes: number;
+  readonly restarts: number;
 }
 
 export interface PullOutcome {
@@ -103,12 +106,7 @@ export class DockerPull {
 
   /** Hashes what came and returns the number of bytes in bodies that are not what their digest says. */
   countWrongBytes(): number {
-    let wrong = 0;
-    for (const { digest, body } of this.#kept) {
-      const [algorithm = '', hex] = digest.split(':');
-      if (createHash(algorithm).update(body).digest('hex') !== hex) wrong += body.length;
-    }
-    return wrong;
+    return this.#kept.reduce((sum, { digest, body }) => sum + (isTrue(digest, body) ? 0 : body.length), 0);
   }
 
   async #resolve(): Promise<ManifestText> {
@@ -129,37 +127,54 @@ export class DockerPull {
 
   async #fetch(blob: { readonly digest: string; readonly size: number }, errors: string[]): Promise<BlobTiming> {
     const body = this.#take(blob.size);
+    const path = `/v2/${this.#order.repository}/blobs/${blob.digest}`;
     const startedAt = performance.now();
     let ttfbSeconds: number | undefined;
     let received = 0;
+    let restarts = 0;
+    const startAnew = () => {
+      this.#receivedBytes -= received;
+      received = 0;
+      restarts += 1;
+    };
     for (let attempt = 1; ; attempt += 1) {
       const connection = this.#connect();
+      const isResumed = received > 0;
       try {
         const answer = await connection.request({
           method: 'GET',
-          path: `/v2/${this.#order.repository}/blobs/${blob.digest}`,
-          ...(received === 0 ? {} : { headers: { Range: `bytes=${received}-` } }),
+          path,
+          ...(isResumed ? { headers: { Range: `bytes=${received}-` } } : {}),
+          expectedStatus: isResumed ? 206 : 200,
           target: body.subarray(received),
           onBytes: (count) => {
+            ttfbSeconds ??= (performance.now() - startedAt) / 1000;
             this.#receivedBytes += count;
           },
         });
-        if (answer.status !== (received === 0 ? 200 : 206)) throw new Error(`GET ${blob.digest}: ${answer.status}`);
-        if (answer.body.length !== blob.size - received)
-          throw new Error(`GET ${blob.digest}: ${answer.body.length} bytes`);
-        ttfbSeconds ??= (answer.firstByteAtMs - startedAt) / 1000;
+        if (answer.body.length !== blob.size - received) throw new Error(`${path}: ${answer.body.length} bytes`);
+        if (isResumed && !isTrue(blob.digest, body)) {
+          received = blob.size;
+          startAnew();
+          throw new Error(`${path}: the bytes have another digest`);
+        }
         this.#kept.push({ digest: blob.digest, body });
         this.#release(connection);
+        const seconds = (performance.now() - startedAt) / 1000;
+        const resumes = attempt - 1;
         return {
           digest: blob.digest,
           bytes: blob.size,
-          ttfbSeconds,
-          seconds: (performance.now() - startedAt) / 1000,
-          resumes: attempt - 1,
+          ttfbSeconds: ttfbSeconds ?? seconds,
+          seconds,
+          resumes,
+          restarts,
         };
       } catch (error) {
         connection.close();
         if (error instanceof BodyCutError) received += error.receivedBytes;
+        // As dockerd does when a registry gives the whole where a part was asked for.
+        else if (error instanceof StatusError && isResumed && error.status === 200) startAnew();
         if (attempt === attempts || errors.length > 0) throw error;
         await new Promise((resolve) => setTimeout(resolve, attempt * retryStepMs));
         if (errors.length > 0) throw error;
@@ -188,4 +203,9 @@ export class DockerPull {
   #release(connection: HttpConnection): void {
     this.#idle.push(connection);
   }
+}
+
+function isTrue(digest: string, body: Buffer): boolean {
+  const [algorithm = '', hex] = digest.split(':');
+  return createHash(algorithm).update(body).digest('hex') === hex;
 }

@@ -13,6 +13,8 @@ export interface HttpRequest {
   /** Where the body goes; a body that does not fit is an error. Collected in new memory when absent. */
   readonly target?: Buffer;
   readonly onBytes?: (count: number) => void;
+  /** Any other status is an error, known before the body is read. */
+  readonly expectedStatus?: number;
 }
 
 export interface HttpAnswer {
@@ -30,6 +32,16 @@ export class BodyCutError extends Error {
   constructor(receivedBytes: number, cause: unknown) {
     super(`connection ended ${receivedBytes} bytes into a body`, { cause });
     this.receivedBytes = receivedBytes;
+  }
+}
+
+/** Another status than the request expected. */
+export class StatusError extends Error {
+  readonly status: number;
+
+  constructor(path: string, status: number) {
+    super(`${path}: ${status}`);
+    this.status = status;
   }
 }
 
@@ -62,7 +74,7 @@ export class HttpConnection {
     this.#port = port;
   }
 
-  /** Sends one request and resolves when its body is complete. @throws BodyCutError, or the socket's error */
+  /** Sends one request and resolves when its body is complete. @throws BodyCutError, StatusError, or the socket's error */
   request(request: HttpRequest): Promise<HttpAnswer> {
     if (this.#pending !== undefined) throw new Error('one request at a time');
     return new Promise((resolve, reject) => {
@@ -150,6 +162,8 @@ export class HttpConnection {
     const [statusLine, ...lines] = this.#head.toString('latin1', 0, end).split('\r\n');
     pending.status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(statusLine ?? '')?.[1] ?? 0);
     if (pending.status === 0) throw new Error(`not an HTTP answer: ${statusLine}`);
+    const { expectedStatus = pending.status, path } = pending.request;
+    if (pending.status !== expectedStatus) throw new StatusError(path, pending.status);
     for (const line of lines) {
       const colon = line.indexOf(':');
       pending.headers.set(line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim());

@@ -26,6 +26,8 @@ export interface FleetFigures {
   readonly hashCpuSecondsPerGiB: number;
   readonly rssMiBMax: number | null;
   readonly wrongBytes: number;
+  /** Blobs that clients had to fetch anew after a break: what had come before it was wrong. */
+  readonly restarts: number;
   /** Of `nodes`, those that did not get everything. */
   readonly unfinished: number;
   /** Absent when nothing went wrong. */
@@ -89,6 +91,7 @@ export function computeFigures(input: FiguresInput): FleetFigures {
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
     wrongBytes: result.nodes.reduce((sum, node) => sum + node.wrongBytes, 0),
+    restarts: result.nodes.flatMap((node) => node.outcome.blobs).reduce((sum, blob) => sum + blob.restarts, 0),
     unfinished: result.nodes.filter((node) => !node.isFinished).length,
     ...(input.fault === undefined ? {} : { fault: faultFigures(input.fault, result, max) }),
     mode,
@@ -133,6 +136,7 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],
     ['peak memory of a process', value(figures.rssMiBMax, 'MiB')],
     ['blobs resumed by clients', String(resumes)],
+    ['  of them fetched anew', String(figures.restarts)],
     ['wrong bytes', String(figures.wrongBytes)],
     ['nodes finished', `${figures.nodes - figures.unfinished} of ${figures.nodes}`],
     ...formatFault(figures.fault),

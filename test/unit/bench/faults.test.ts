@@ -18,6 +18,7 @@ const fine: FleetFigures = {
   rssMiBMax: 100,
   wrongBytes: 0,
   unfinished: 0,
+  restarts: 0,
   mode: 'shoal',
   machine: 'a machine',
   commit: 'abc',
