@@ -10,6 +10,7 @@ import type { RunningRace } from './faults.ts';
 import type { Finding } from './findings.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import type { RandomImage } from './random-image.ts';
+import { round } from './statistics.ts';
 
 const stepMs = 200;
 /** What control messages and acknowledgements may add on the origin's link in a step while no blob leaves it. */
@@ -58,6 +59,27 @@ export async function describeOutage(fleet: Fleet, race: RunningRace): Promise<r
     { what: '  and say what is missing', value: `${telling}; ${example}`, isGood: telling === waiting },
     { what: '  and show the origin as ill', value: String(warned), isGood: warned === waiting },
   ];
+}
+
+/** Counts the nodes whose transfers name a peer as the one that stood still. */
+export async function countStallReports(fleet: Fleet, honest: readonly number[], liar: number): Promise<Finding> {
+  const { peer } = await getAdmin<StatusAnswer>(fleet.nodes[liar] as FleetNode, '/api/v1/status');
+  let naming = 0;
+  let stalls = 0;
+  for (const index of honest) {
+    const { transfers } = await getAdmin<TransfersAnswer>(fleet.nodes[index] as FleetNode, '/api/v1/transfers');
+    const counted = transfers.flatMap(({ peers }) => peers.filter((each) => each.peer === peer && each.stalls > 0));
+    if (counted.length > 0) naming += 1;
+    stalls += counted.reduce((sum, each) => sum + each.stalls, 0);
+  }
+  return { what: 'nodes that count its stalls', value: `${naming} (${stalls} stalls)`, isGood: naming > 0 };
+}
+
+/** How often the only holder of an image has sent it: once each byte is the best a swarm can do. */
+export async function measureSeed(fleet: Fleet, index: number, image: RandomImage): Promise<Finding> {
+  const { label } = (fleet.nodes[index] as FleetNode).host;
+  const sentBytes = (await fleet.network.readLinkBytes()).get(label)?.sentBytes ?? 0;
+  return { what: 'bytes the seed sent / bytes', value: String(round(sentBytes / image.sizeBytes)), isGood: true };
 }
 
 const largestLayer = (image: RandomImage) =>

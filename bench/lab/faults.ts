@@ -3,7 +3,14 @@
  * of all bytes has arrived. Nodes that a fault breaks on purpose are left out of the figures; all others must finish.
  */
 import type { OriginRule } from './chaos-origin.ts';
-import { describeOutage, flipStoredByte, inspectHealing, waitForFullSwarm } from './fault-steps.ts';
+import {
+  countStallReports,
+  describeOutage,
+  flipStoredByte,
+  inspectHealing,
+  measureSeed,
+  waitForFullSwarm,
+} from './fault-steps.ts';
 import type { Finding } from './findings.ts';
 import type { Fleet, FleetOptions } from './fleet.ts';
 import { type Lie, liarProgram } from './lies.ts';
@@ -120,7 +127,13 @@ const makers: Readonly<Record<string, (nodes: number, percent: number | undefine
   'liars-flip': (nodes) => liarFault('flip', nodes, 2),
   'liars-sign': (nodes) => liarFault('sign', nodes, 2),
   'liars-sign-large': (nodes) => liarFault('sign-large', nodes, 2),
-  'liar-stall': (nodes) => liarFault('stall', nodes, 1),
+  'liar-stall': (nodes) => ({
+    ...liarFault('stall', nodes, 1),
+    async inspect(fleet) {
+      const honest = Array.from({ length: nodes - 1 }, (_, index) => index);
+      return [await countStallReports(fleet, honest, nodes - 1)];
+    },
+  }),
   'liar-endless': (nodes) => liarFault('endless', nodes, 1),
   'origin-kill': (_, percent = 50) => ({
     originRateFactor: fastOriginFactor,
@@ -145,7 +158,12 @@ const makers: Readonly<Record<string, (nodes: number, percent: number | undefine
       },
     },
   }),
-  'origin-down': () => ({ excludedNodes: [0], seededNodes: [0], prepare: (fleet) => fleet.origin.kill() }),
+  'origin-down': () => ({
+    excludedNodes: [0],
+    seededNodes: [0],
+    prepare: (fleet) => fleet.origin.kill(),
+    inspect: async (fleet, image) => [await measureSeed(fleet, 0, image)],
+  }),
   'origin-slow': (_, percent = 50) => changeRate((fleet) => fleet.origin.host, percent),
   'origin-429': () =>
     originFault({ kind: 'status', status: 429, headers: { 'retry-after': '2' } }, { after: 2, times: 4 }),
@@ -158,7 +176,7 @@ const makers: Readonly<Record<string, (nodes: number, percent: number | undefine
     excludedNodes: [0],
     seededNodes: [0],
     prepare: (fleet, image) => flipStoredByte(fleet, 0, image),
-    inspect: (fleet, image) => inspectHealing(fleet, 0, image),
+    inspect: async (fleet, image) => [await measureSeed(fleet, 0, image), ...(await inspectHealing(fleet, 0, image))],
   }),
 };
 
