@@ -51,7 +51,7 @@ const optionsOf = (each: FaultCase): CaseOptions => ({
 async function run(each: FaultCase, clean?: CaseOutcome): Promise<CaseOutcome> {
   const outcome = await runCase(optionsOf(each), clean);
   if (values.record !== undefined) recordResult(values.record, outcome.figures);
-  if (values.verbose) console.log(formatReport(outcome.figures, outcome.result));
+  if (values.verbose) console.log(formatReport(outcome));
   return outcome;
 }
 

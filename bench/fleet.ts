@@ -92,9 +92,10 @@ async function main(): Promise<number> {
     ...(values['cpu-prof'] === undefined ? {} : { profileNode: Number(values['cpu-prof']) }),
   };
   const clean = values['compare-clean'] && fault !== noFault ? await runCleanCase(options) : undefined;
-  if (clean !== undefined) say(formatReport(clean.figures, clean.result));
-  const { figures, result } = await runCase(options, clean);
-  console.log(values.json ? JSON.stringify(figures) : formatReport(figures, result));
+  if (clean !== undefined) say(formatReport(clean));
+  const outcome = await runCase(options, clean);
+  const { figures, result } = outcome;
+  console.log(values.json ? JSON.stringify(figures) : formatReport(outcome));
   if (values.json)
     for (const node of result.nodes)
       if (!node.isFinished) console.error(`${node.label}: ${node.outcome.errors.join('; ')}`);

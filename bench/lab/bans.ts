@@ -73,11 +73,19 @@ export function judgeBans(
   return { liars: reports, wrongBans };
 }
 
-/** Asks every node that should be able to answer. */
-export async function readBans(honest: readonly FleetNode[], liars: readonly FleetNode[]): Promise<BanReport> {
+/** Asks nodes for their peer ids; each is given with the node's label. */
+export async function readPeers(nodes: readonly FleetNode[]): Promise<ReadonlyMap<string, string>> {
   const peers = new Map<string, string>();
-  for (const node of [...honest, ...liars])
-    peers.set((await getAdmin<StatusAnswer>(node, '/api/v1/status')).peer, node.host.label);
+  for (const node of nodes) peers.set((await getAdmin<StatusAnswer>(node, '/api/v1/status')).peer, node.host.label);
+  return peers;
+}
+
+/** Asks the honest nodes; `peers` must name them and the liars. */
+export async function readBans(
+  honest: readonly FleetNode[],
+  liars: readonly FleetNode[],
+  peers: ReadonlyMap<string, string>,
+): Promise<BanReport> {
   const told: NodeTold[] = [];
   for (const node of honest) {
     const answer = await getAdmin<PeersAnswer>(node, '/api/v1/peers');

@@ -118,8 +118,14 @@ function faultFigures(
   };
 }
 
+interface ReportInput {
+  readonly figures: FleetFigures;
+  readonly result: RaceResult;
+  readonly explanation?: string;
+}
+
 /** Prints what a person wants to know first, then the slowest pulls and everything that went wrong. */
-export function formatReport(figures: FleetFigures, result: RaceResult): string {
+export function formatReport({ figures, result, explanation }: ReportInput): string {
   const value = (number: number | null, unit: string) => (number === null ? '-' : `${number} ${unit}`.trimEnd());
   const layers = result.nodes.flatMap((node) => node.outcome.blobs);
   const resumes = layers.reduce((sum, blob) => sum + blob.resumes, 0);
@@ -146,6 +152,7 @@ export function formatReport(figures: FleetFigures, result: RaceResult): string 
   for (const node of result.nodes) {
     if (!node.isFinished) lines.push(`  ${node.label}: ${node.outcome.bytes} bytes, ${node.outcome.errors.join('; ')}`);
   }
+  if (explanation !== undefined) lines.push(...`the slowest, ${explanation}`.split('\n').map((line) => `  ${line}`));
   lines.push(`  ${figures.machine}, commit ${figures.commit}`);
   return lines.join('\n');
 }

@@ -1,8 +1,13 @@
 /** One case of the fleet bench from nothing to its figures: image, fleet, seeds, fault, race, and what the nodes say afterwards. */
 import { freemem } from 'node:os';
-import { type BanReport, readBans } from './bans.ts';
+import type { ExplainAnswer } from '../../src/admin/api.ts';
+import { formatExplanation } from '../../src/cli/output/explain.ts';
+import { shortPeer } from '../../src/cli/output/units.ts';
+import type { PeerId } from '../../src/content/peer-id.ts';
+import { getAdmin } from './admin.ts';
+import { type BanReport, readBans, readPeers } from './bans.ts';
 import { type Fault, withoutFault } from './faults.ts';
-import { type FleetMode, startFleet } from './fleet.ts';
+import { type Fleet, type FleetMode, type FleetNode, startFleet } from './fleet.ts';
 import { type RaceResult, race, type StartPattern, seed } from './race.ts';
 import { createRandomImage, createRandomLayers, parseBytes, parseLayers } from './random-image.ts';
 import { computeFigures, type FleetFigures, measureHashCpuSecondsPerGiB } from './report.ts';
@@ -28,6 +33,8 @@ export interface CaseOptions {
 export interface CaseOutcome {
   readonly figures: FleetFigures;
   readonly result: RaceResult;
+  /** Why the slowest node that counts took as long as it did, in its own words. */
+  readonly explanation?: string;
 }
 
 /** Of an image's layers, what a rolling update changes. */
@@ -91,14 +98,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs });
 
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
-  // Nodes that are broken on purpose may not answer; liars do.
-  const bans: BanReport =
-    mode !== 'shoal'
-      ? { liars: [], wrongBans: [] }
-      : await readBans(
-          fleet.nodes.filter(({ index }) => !fault.excludedNodes.includes(index) || fault.seededNodes.includes(index)),
-          nodesAt(fault.liars),
-        );
+  const told = mode === 'shoal' ? await ask(fleet, options, result) : { bans: { liars: [], wrongBans: [] } };
   const figures = computeFigures({
     caseName: nameCase(options),
     mode,
@@ -106,9 +106,31 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     rateBytesPerSecond: rate,
     hashCpuSecondsPerGiB,
     result,
-    ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans } }),
+    ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans: told.bans } }),
   });
-  return { figures, result };
+  return { figures, result, ...told };
+}
+
+/** Asks the daemons about what has happened to them. */
+async function ask(
+  fleet: Fleet,
+  { fault, start }: CaseOptions,
+  result: RaceResult,
+): Promise<{ readonly bans: BanReport; readonly explanation: string }> {
+  // Nodes that are broken on purpose may not answer; liars and seeds do.
+  const honest = fleet.nodes.filter(
+    ({ index }) => !fault.excludedNodes.includes(index) || fault.seededNodes.includes(index),
+  );
+  const liars = fleet.nodes.filter(({ index }) => fault.liars.includes(index));
+  const peers = await readPeers([...honest, ...liars]);
+  const bans = await readBans(honest, liars, peers);
+  const slowest = result.nodes.reduce((slow, node) => (node.outcome.seconds > slow.outcome.seconds ? node : slow));
+  const node = honest.find(({ host }) => host.label === slowest.label) as FleetNode;
+  const reference = encodeURIComponent(`docker.io/library/bench:${start === 'rolling' ? 'v2' : 'v1'}`);
+  const answer = await getAdmin<ExplainAnswer>(node, `/api/v1/explain?reference=${reference}`);
+  let text = formatExplanation(answer, Date.now());
+  for (const [peer, label] of peers) text = text.replaceAll(shortPeer(peer as PeerId), label);
+  return { bans, explanation: `${slowest.label}: ${text}` };
 }
 
 function nameCase({ nodes, layers, rate, start, fault, client, warm }: CaseOptions): string {
