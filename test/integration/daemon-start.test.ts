@@ -80,7 +80,7 @@ async function readJson<Answer>(daemon: Daemon, path: string): Promise<Answer> {
 }
 
 async function eventually(what: string, probe: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!(await probe())) {
     if (performance.now() > deadline) throw new Error(`timed out waiting until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -77,7 +77,10 @@ describe('swarm of nodes', () => {
     const origin = createMemoryOrigin();
     const { request } = blobAt(origin, 5 * MiB);
     const empty = createMemoryOrigin();
-    await using fleet = await startSwarmFleet(4, empty, { origin: (index) => (index === 0 ? origin : empty) });
+    await using fleet = await startSwarmFleet(4, empty, {
+      swarm: calmSwarmOptions,
+      origin: (index) => (index === 0 ? origin : empty),
+    });
     await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
     const rest = fleet.nodes.slice(1).map((node) => node.swarm.fetch([request])[0]!);
     await Promise.all(rest.map((download) => download.done));

@@ -97,8 +97,8 @@ describe('a swarm with members that do not keep their word', () => {
     const noise = fleet.hub.join((await generateIdentity()).peerId);
     noise.handle(swarmProtocol, () => {});
     for (const node of fleet.nodes) {
-      await noise.dial(node.network.addresses()[0]!, AbortSignal.timeout(5000));
-      const channel = await noise.openChannel(node.identity.peerId, swarmProtocol, AbortSignal.timeout(5000));
+      await noise.dial(node.network.addresses()[0]!, AbortSignal.timeout(15_000));
+      const channel = await noise.openChannel(node.identity.peerId, swarmProtocol, AbortSignal.timeout(15_000));
       channel.send(Buffer.from('ffffffffffff', 'hex'));
     }
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);

@@ -51,15 +51,15 @@ describe('readers of a swarm download', () => {
     const target = Buffer.alloc(end - start);
     let position = start;
     while (position < withheldFrom)
-      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(10_000));
+      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(60_000));
     expect(position).toBe(withheldFrom);
-    const tail = reader.read(target.subarray(position - start), position, AbortSignal.timeout(20_000));
+    const tail = reader.read(target.subarray(position - start), position, AbortSignal.timeout(60_000));
     await until(() => download!.transfer().piecesHeld >= 16, 'the pieces of the tail are here');
     expect(download!.transfer().state).toBe('fetching');
     gate.resolve();
     position += await tail;
     while (position < end)
-      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(10_000));
+      position += await reader.read(target.subarray(position - start), position, AbortSignal.timeout(60_000));
     expect(Buffer.compare(target, bytes.subarray(start, end))).toBe(0);
     reader.close();
   });
@@ -129,7 +129,7 @@ describe('a swarm download over the lives of its node', () => {
     const { request } = putBlob([origin], 6 * MiB);
     const store = createMemoryStore({ clock: systemClock });
     {
-      await using fleet = await startSwarmFleet(1, origin, { store: () => store, swarm: { patienceMs: 200 } });
+      await using fleet = await startSwarmFleet(1, origin, { store: () => store, swarm: { patienceMs: 1_000 } });
       await expect(fleet.nodes[0]!.swarm.fetch([request])[0]!.done).rejects.toMatchObject({
         code: 'SWARM_UNOBTAINABLE',
       });
@@ -163,7 +163,7 @@ describe('a swarm download over the lives of its node', () => {
   it('completes by itself when the origin returns after the download failed', async () => {
     const { origin, state } = createSwitchedOrigin({ stopAfterBytes: 2 * MiB });
     const { request } = putBlob([origin], 4 * MiB);
-    await using fleet = await startSwarmFleet(2, origin, { swarm: { patienceMs: 200, resumeForMs: 60_000 } });
+    await using fleet = await startSwarmFleet(2, origin, { swarm: { patienceMs: 1_000, resumeForMs: 60_000 } });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     for (const download of downloads)
       await expect(download.done).rejects.toMatchObject({
@@ -272,7 +272,7 @@ describe('bit rot in a seed', () => {
     const [seed, other] = fleet.nodes;
     await seed!.store.blobs.writeBlob(request.digest, bytes);
     rot.rottenAt = 77;
-    await seed!.directory.announce([{ digest: request.digest, holding: 'complete' }], AbortSignal.timeout(1000));
+    await seed!.directory.announce([{ digest: request.digest, holding: 'complete' }], AbortSignal.timeout(60_000));
     await other!.swarm.fetch([request])[0]!.done;
     expect(other!.swarm.peers().every((peer) => peer.ban === undefined)).toBe(true);
     expect(rot.quarantined).toEqual([request.digest]);

@@ -87,7 +87,7 @@ describe('a swarm and its origin', () => {
       },
     });
     const { request } = putBlob([origin], 6 * MiB);
-    await using fleet = await startSwarmFleet(3, origin);
+    await using fleet = await startSwarmFleet(3, origin, { swarm: calmSwarmOptions });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     await Promise.all(downloads.map((download) => download.done));
     expect(origin.sentBytes / request.sizeBytes).toBeLessThanOrEqual(1.5);
@@ -143,7 +143,7 @@ describe('a swarm and its origin', () => {
   it('is not held up by a member that believes in another size', async () => {
     const origin = createMemoryOrigin();
     const { request } = putBlob([origin], 2 * MiB);
-    await using fleet = await startSwarmFleet(2, origin, { swarm: { patienceMs: 300 } });
+    await using fleet = await startSwarmFleet(2, origin);
     const [wrong] = fleet.nodes[0]!.swarm.fetch([{ ...request, sizeBytes: 5 * MiB }]);
     const [right] = fleet.nodes[1]!.swarm.fetch([request]);
     await right!.done;

@@ -91,7 +91,7 @@ export function createMemoryFleet(
       const peer = identity.peerId;
       const store = stack.use(createMemoryStore({ clock }));
       const network = stack.use(hub.join(peer));
-      for (const other of nodes) await network.dial(other.network.addresses()[0]!, AbortSignal.timeout(5000));
+      for (const other of nodes) await network.dial(other.network.addresses()[0]!, AbortSignal.timeout(15_000));
       const peers = () =>
         nodes.filter((node) => node.peer !== peer).map((node) => ({ peer: node.peer, blobs: node.store.blobs }));
       const swarm = stack.use(createMemorySwarm({ blobs: store.blobs, origin, identity, clock, peers }));

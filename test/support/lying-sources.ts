@@ -85,8 +85,8 @@ export async function joinBoaster(
     };
     answer().catch(() => {});
   });
-  for (const node of fleet.nodes) await network.dial(node.network.addresses()[0] ?? '', AbortSignal.timeout(5000));
-  await directory.announce([{ digest, holding: 'fetching' }], AbortSignal.timeout(5000));
+  for (const node of fleet.nodes) await network.dial(node.network.addresses()[0] ?? '', AbortSignal.timeout(15_000));
+  await directory.announce([{ digest, holding: 'fetching' }], AbortSignal.timeout(15_000));
   return {
     get greetings() {
       return greetings;

@@ -146,7 +146,7 @@ export async function startSwarmFleet(
       const address = other.network.addresses()[0];
       if (other === node || address === undefined || node.network.findPeer(other.identity.peerId) !== undefined)
         continue;
-      await node.network.dial(address, AbortSignal.timeout(5000));
+      await node.network.dial(address, AbortSignal.timeout(15_000));
     }
   }
   const stopped = new Set<number>();

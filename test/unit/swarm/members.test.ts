@@ -46,7 +46,7 @@ describe('the links of a node', () => {
     return { network, events, links };
   }
   const connect = (one: { network: MemoryPeerNetwork }, other: { network: MemoryPeerNetwork }) =>
-    one.network.dial(other.network.addresses()[0]!, AbortSignal.timeout(1000));
+    one.network.dial(other.network.addresses()[0]!, AbortSignal.timeout(15_000));
 
   /** The other end of a link, by hand. */
   function startRaw(peer: PeerId) {
