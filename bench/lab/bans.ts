@@ -80,10 +80,10 @@ export async function readPeers(nodes: readonly FleetNode[]): Promise<ReadonlyMa
   return peers;
 }
 
-/** Asks the honest nodes; `peers` must name them and the liars. */
+/** Asks the honest nodes; `peers` names every node of the fleet. */
 export async function readBans(
   honest: readonly FleetNode[],
-  liars: readonly FleetNode[],
+  liars: ReadonlySet<string>,
   peers: ReadonlyMap<string, string>,
 ): Promise<BanReport> {
   const told: NodeTold[] = [];
@@ -95,5 +95,5 @@ export async function readBans(
       loggedBans: readLoggedBans(node.daemon?.readLog() ?? ''),
     });
   }
-  return judgeBans(told, peers, new Set(liars.map((node) => node.host.label)));
+  return judgeBans(told, peers, liars);
 }

@@ -80,6 +80,8 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     ...(fault.nodeChanges === undefined ? {} : { nodeChanges: fault.nodeChanges }),
     ...(fault.originRules === undefined ? {} : { originRules: fault.originRules }),
   });
+  // Asked while all of them still answer.
+  const peers = mode === 'shoal' ? await readPeers(fleet.nodes) : new Map<string, string>();
   await fleet.pushImage(oldImage);
   if (options.warm !== undefined) {
     const warming = createRandomImage('library/warm', 'v1', createRandomLayers(parseLayers(options.warm)));
@@ -98,7 +100,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs });
 
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
-  const told = mode === 'shoal' ? await ask(fleet, options, result) : { bans: { liars: [], wrongBans: [] } };
+  const told = mode === 'shoal' ? await ask(fleet, peers, options, result) : { bans: { liars: [], wrongBans: [] } };
   const figures = computeFigures({
     caseName: nameCase(options),
     mode,
@@ -114,15 +116,15 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
 /** Asks the daemons about what has happened to them. */
 async function ask(
   fleet: Fleet,
+  peers: ReadonlyMap<string, string>,
   { fault, start }: CaseOptions,
   result: RaceResult,
 ): Promise<{ readonly bans: BanReport; readonly explanation: string }> {
-  // Nodes that are broken on purpose may not answer; liars and seeds do.
+  // Nodes that are broken on purpose may not answer, and nobody asks a liar; seeds do.
   const honest = fleet.nodes.filter(
     ({ index }) => !fault.excludedNodes.includes(index) || fault.seededNodes.includes(index),
   );
-  const liars = fleet.nodes.filter(({ index }) => fault.liars.includes(index));
-  const peers = await readPeers([...honest, ...liars]);
+  const liars = new Set(fault.liars.map((index) => (fleet.nodes[index] as FleetNode).host.label));
   const bans = await readBans(honest, liars, peers);
   const slowest = result.nodes.reduce((slow, node) => (node.outcome.seconds > slow.outcome.seconds ? node : slow));
   const node = honest.find(({ host }) => host.label === slowest.label) as FleetNode;
