@@ -239,7 +239,7 @@ export class MemberTalk {
     for (const request of this.#deps.scheduler.requests.values()) {
       if (request.digest !== digest || request.peer !== undefined || request.startedMs >= startedBeforeMs) continue;
       for (const extent of extentsOf(state, request)) {
-        if ((state.extents[extent]?.unheld ?? 0) > 0)
+        if (request.isRace || (state.extents[extent]?.unheld ?? 0) > 0)
           claims.push({ kind: 'claim', digest, extent, receivedBytes: request.receivedBytes });
       }
     }

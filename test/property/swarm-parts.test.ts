@@ -217,7 +217,7 @@ describe('the piece picker', () => {
           });
         }
         const budget = { requests: blob.requests, bytes: blob.budgetBytes };
-        const picks = pickPieces([state], peers, budget, 0, seededRandom(blob.seed), options);
+        const picks = pickPieces('self' as PeerId, [state], peers, budget, 0, seededRandom(blob.seed), options);
         expect(picks.length).toBeLessThanOrEqual(blob.requests);
         const seen = new Set<number>();
         const perPeer = new Map<PeerId, number>();

@@ -53,6 +53,7 @@ interface Flow {
   readonly from: number;
   readonly to: number;
   readonly request: RequestState;
+  readonly sizeBytes: number;
   remaining: number;
   piece: number;
   pieceRemaining: number;
@@ -474,7 +475,7 @@ export class SwarmSimulation {
   #act(node: SimNode): void {
     for (const flow of this.#flows) {
       if (flow.to === node.index && flow.rate > 0) {
-        node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
+        node.scheduler.requestProgress(flow.request.id, flow.sizeBytes - flow.remaining);
       }
     }
     const actions = node.scheduler.decide();
@@ -593,6 +594,7 @@ export class SwarmSimulation {
       from,
       to: node.index,
       request,
+      sizeBytes: end - start,
       remaining: end - start,
       piece: request.first,
       pieceRemaining: range.end - range.start,
@@ -630,7 +632,7 @@ export class SwarmSimulation {
       const key = `${digest}/${piece}`;
       this.originPieces.set(key, (this.originPieces.get(key) ?? 0) + 1);
     }
-    node.scheduler.requestProgress(flow.request.id, flow.request.receivedBytes + 1);
+    node.scheduler.requestProgress(flow.request.id, flow.sizeBytes - flow.remaining);
     const isNew = node.scheduler.pieceStored(digest, piece, flow.request.id);
     if (!isNew) this.duplicatePeerPieces += 1;
     if (isLast) {

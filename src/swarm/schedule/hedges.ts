@@ -5,7 +5,8 @@ import { isUsable, type PiecePick } from './piece-picker.ts';
 import type { DownloadState, PeerState, RequestState } from './state.ts';
 
 /**
- * Second requests for pieces that are late: the first one shows no progress, or takes several times as long as requests usually do.
+ * Second requests for pieces that are late: the first one shows no progress, takes several times as long as requests usually do, or
+ * goes so slowly that another holder would be done long before.
  * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked.
  * Pure but for the injected randomness.
  */
@@ -34,20 +35,43 @@ export function pickHedges(
     const isStalled = nowMs - request.progressMs > options.peerStallMs;
     const usual = usualMs(request.count * download.plan.pieceBytes);
     const isLate = nowMs - request.startedMs > Math.max(options.hedgeFactor * usual, minLateMs);
-    if (!isStalled && !isLate) continue;
+    const restMs = restOf(request, download, nowMs);
+    if (!isStalled && !isLate && restMs < minLateMs) continue;
     let first = request.first;
     const end = request.first + request.count;
     while (first < end && download.held.has(first)) first += 1;
     if (first === end) continue;
     const supplier = otherHolder(download, first, peers, nowMs, random, options);
     if (supplier === undefined) continue;
-    hedges.push({ pick: { download, peer: supplier, first, count: 1 }, late: request });
+    if (!isStalled && !isLate && !wouldOvertake(supplier, download, restMs)) continue;
+    const have = download.members.get(supplier.peer)?.have;
+    let count = 1;
+    while (first + count < end && !download.held.has(first + count) && have?.has(first + count) === true) count += 1;
+    hedges.push({ pick: { download, peer: supplier.peer, first, count }, late: request });
   }
   return hedges;
 }
 
 // Below this a second request costs more than it can save.
 const minLateMs = 1_000;
+// So much sooner that a whole piece twice is worth it.
+const overtakeFactor = 4;
+// Nobody who was never asked is presumed fast.
+const untriedRate = 1024 * 1024;
+
+/** How long a request will take yet at the pace it has had. */
+function restOf(request: RequestState, download: DownloadState, nowMs: number): number {
+  const ageMs = nowMs - request.startedMs;
+  const restBytes = request.count * download.plan.pieceBytes - request.receivedBytes;
+  // Without a byte there is no pace: that one waits for a slot, or stalls.
+  return ageMs < minLateMs || request.receivedBytes === 0 ? 0 : (restBytes / request.receivedBytes) * ageMs;
+}
+
+function wouldOvertake(supplier: PeerState, download: DownloadState, restMs: number): boolean {
+  const needsMs =
+    ((supplier.inFlightBytes + download.plan.pieceBytes) / (supplier.rateBytesPerSecond ?? untriedRate)) * 1_000;
+  return needsMs * overtakeFactor < restMs;
+}
 
 function otherHolder(
   download: DownloadState,
@@ -56,8 +80,8 @@ function otherHolder(
   nowMs: number,
   random: Random,
   options: ScheduleOptions,
-): PeerId | undefined {
-  let best: PeerId | undefined;
+): PeerState | undefined {
+  let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
     if (!member.have.has(piece)) continue;
@@ -67,7 +91,7 @@ function otherHolder(
     const wait = (state.inFlightBytes + 1) / (state.rateBytesPerSecond ?? 1) + random.next() / 1e6;
     if (wait < bestWait) {
       bestWait = wait;
-      best = member.peer;
+      best = state;
     }
   }
   return best;

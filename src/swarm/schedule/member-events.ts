@@ -63,7 +63,7 @@ export function applyMemberHas(
     if (claim !== undefined) claim.progressMs = nowMs;
     // What a member holds need not come from the origin a second time.
     for (const flight of flightsOf(download, piece)) {
-      if (flight.peer === undefined && isHeldByMembers(download, flight)) unneeded.push(flight.id);
+      if (flight.peer === undefined && !flight.isRace && isHeldByMembers(download, flight)) unneeded.push(flight.id);
     }
   }
   if (member.have.isFull) member.isFetching = false;

@@ -1,8 +1,9 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import type { DownloadState, ExtentState } from './state.ts';
-import { ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
+import type { DownloadState, ExtentState, PeerState } from './state.ts';
+import { isRaced, isSlowlySupplied } from './supply.ts';
+import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
@@ -20,6 +21,8 @@ export interface OriginTurn {
   readonly extents: readonly number[];
   readonly first: number;
   readonly count: number;
+  /** Peers hold it, and bring it too slowly. */
+  readonly isRace: boolean;
 }
 
 export function originTurns(
@@ -27,6 +30,7 @@ export function originTurns(
   downloads: readonly DownloadState[],
   nowMs: number,
   options: ScheduleOptions,
+  peers: ReadonlyMap<PeerId, PeerState> = new Map(),
 ): { turns: OriginTurn[]; wakeAtMs: number } {
   const turns: OriginTurn[] = [];
   let wakeAtMs = Number.POSITIVE_INFINITY;
@@ -36,10 +40,12 @@ export function originTurns(
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const windowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
     let order: PeerId[] | undefined;
+    const isRace = isRaced(download);
+    if (download.unheld === 0 && !isRace) continue;
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
       if (openBytes >= windowBytes) return { turns, wakeAtMs };
       const state = download.extents[extent];
-      if (state === undefined || state.unheld === 0) continue;
+      if (state === undefined || (state.unheld === 0 && !(isRace && isSlow(download, extent, peers, nowMs)))) continue;
       openBytes += Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
       state.dueSinceMs ??= nowMs;
       if (!download.canAskOrigin) continue;
@@ -47,7 +53,7 @@ export function originTurns(
         wakeAtMs = Math.min(wakeAtMs, download.originNotBeforeMs);
         continue;
       }
-      const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent);
+      const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
       if (run === undefined) continue;
       order ??= turnOrder(self, download);
       state.owner = ownerOf(order, download, extent);
@@ -55,10 +61,10 @@ export function originTurns(
       if (startAtMs <= nowMs) {
         const turn = download.isOriginWhole
           ? { extents: [...download.extents.keys()], ...run }
-          : isAlone(download)
+          : isAlone(download) && !isRace
             ? longRun(download, extent, run)
             : { extents: [extent], ...run };
-        turns.push({ download, ...turn });
+        turns.push({ download, isRace, ...turn });
         // A long run takes its share of the window.
         openBytes += (turn.extents.length - 1) * plan.extentPieces * plan.pieceBytes;
         extent += turn.extents.length - 1;
@@ -87,14 +93,16 @@ function turnAtMs(
   const rank = rankOf(self, order, download, extent, nowMs);
   // Before this node may ask, the others may not have been allowed to either.
   let quietSinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
-  let patienceMs = options.takeoverMs;
-  for (const claim of download.isSelfReliant ? [] : state.claims.values()) {
+  let claimants = 0;
+  for (const [peer, claim] of download.isSelfReliant ? [] : state.claims) {
+    // A turn that brought it all is over.
+    if (holdsExtent(download.members.get(peer), download, extent)) continue;
+    claimants += 1;
     quietSinceMs = Math.max(quietSinceMs, claim.progressMs);
-    patienceMs = options.originStallMs;
   }
-  if (state.claims.size === 0 || download.isSelfReliant) return quietSinceMs + rank * patienceMs;
+  if (claimants === 0) return quietSinceMs + rank * options.takeoverMs;
   // Somebody started and stopped moving: the claimants count as gone, the best of the rest goes first.
-  return quietSinceMs + patienceMs + Math.max(0, rank - state.claims.size) * options.takeoverMs;
+  return quietSinceMs + options.originStallMs + Math.max(0, rank - claimants) * options.takeoverMs;
 }
 
 function isAlone(download: DownloadState): boolean {
@@ -120,13 +128,31 @@ function longRun(download: DownloadState, extent: number, run: { first: number; 
   return { extents, first: run.first, count: end - run.first };
 }
 
-/** The pieces of the extent this node lacks and nobody holds, as one run. */
-function missingRun(download: DownloadState, extent: number): { first: number; count: number } | undefined {
+/** Whether this node lacks something of the extent that only slow peers hold. */
+function isSlow(
+  download: DownloadState,
+  extent: number,
+  peers: ReadonlyMap<PeerId, PeerState>,
+  nowMs: number,
+): boolean {
+  const range = extentPieceRange(download.plan, extent);
+  for (let piece = range.start; piece < range.end; piece += 1) {
+    if (!download.held.has(piece) && isSlowlySupplied(download, piece, peers, nowMs)) return true;
+  }
+  return false;
+}
+
+/** The pieces of the extent this node lacks and, but in a race, nobody holds, as one run. */
+function missingRun(
+  download: DownloadState,
+  extent: number,
+  isRace: boolean,
+): { first: number; count: number } | undefined {
   const range = extentPieceRange(download.plan, extent);
   let first = -1;
   let last = -1;
   for (let piece = range.start; piece < range.end; piece += 1) {
-    if (download.held.has(piece) || (download.availability[piece] ?? 0) > 0) continue;
+    if (download.held.has(piece) || (!isRace && (download.availability[piece] ?? 0) > 0)) continue;
     if (first < 0) first = piece;
     last = piece;
   }

@@ -25,9 +25,15 @@ interface Candidate {
   readonly tie: number;
 }
 
-const notUrgent = Number.MAX_SAFE_INTEGER;
+// What few hold and many lack would leave its holders once for each of the many, if each began with the next piece it needs: each
+// takes its share of it first, in order, and the rest from the others.
+const scarceFactor = 2;
+const sharedUrgency = 1_000_000;
+const notUrgent = 2_000_000;
+const lastResort = 3_000_000;
 
 export function pickPieces(
+  self: PeerId,
   downloads: readonly DownloadState[],
   peers: ReadonlyMap<PeerId, PeerState>,
   budget: { requests: number; bytes: number },
@@ -36,7 +42,7 @@ export function pickPieces(
   options: ScheduleOptions,
 ): PiecePick[] {
   if (budget.requests <= 0 || budget.bytes <= 0) return [];
-  const candidates = listCandidates(downloads, random, options);
+  const candidates = listCandidates(self, downloads, random, options);
   candidates.sort((a, b) => a.urgency - b.urgency || a.rarity - b.rarity || a.tie - b.tie);
   const load = new Map<PeerId, { requests: number; bytes: number }>();
   let suppliers = 0;
@@ -76,22 +82,41 @@ export function isUsable(state: PeerState | undefined, nowMs: number): state is 
   return state !== undefined && !state.isBanned && state.busyUntilMs <= nowMs;
 }
 
-function listCandidates(downloads: readonly DownloadState[], random: Random, options: ScheduleOptions): Candidate[] {
+function listCandidates(
+  self: PeerId,
+  downloads: readonly DownloadState[],
+  random: Random,
+  options: ScheduleOptions,
+): Candidate[] {
   const candidates: Candidate[] = [];
   for (const download of downloads) {
+    const fetchers = fetchersOf(self, download);
     for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
       const rarity = download.availability[piece] ?? 0;
       if (rarity === 0 || download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
+      const urgency = urgencyOf(download, piece, options.readerWindowPieces);
+      if (piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
+        candidates.push({ download, piece, urgency, rarity, tie: random.next() });
+        continue;
+      }
+      const isOwn = fetchers[piece % fetchers.length] === self;
       candidates.push({
         download,
         piece,
-        urgency: urgencyOf(download, piece, options.readerWindowPieces),
+        urgency: isOwn ? sharedUrgency : lastResort,
         rarity,
-        tie: random.next(),
+        tie: isOwn ? piece : random.next(),
       });
     }
   }
   return candidates;
+}
+
+/** This node and the members that fetch too, in an order that all of them know. */
+function fetchersOf(self: PeerId, download: DownloadState): PeerId[] {
+  const fetchers = [self];
+  for (const member of download.members.values()) if (member.isFetching) fetchers.push(member.peer);
+  return fetchers.sort();
 }
 
 function urgencyOf(download: DownloadState, piece: number, window: number): number {

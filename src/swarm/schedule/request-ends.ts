@@ -65,7 +65,12 @@ export function applyOriginEnd(
   { nowMs, random }: Moment,
 ): void {
   for (const extent of extentsOf(download, request)) download.extents[extent]?.claims.delete(self);
-  if (outcome.kind === 'done') download.originFailures = 0;
+  if (outcome.kind === 'done') {
+    download.originFailures = 0;
+    const rate = (outcome.bytes / Math.max(1, nowMs - request.startedMs)) * 1000;
+    download.originBytesPerSecond =
+      download.originBytesPerSecond === undefined ? rate : download.originBytesPerSecond * 0.7 + rate * 0.3;
+  }
   if (outcome.kind !== 'originFailed') return;
   download.originFailures += 1;
   if (outcome.isFinal) download.canAskOrigin = false;

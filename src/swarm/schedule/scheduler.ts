@@ -31,6 +31,7 @@ import {
   unmarkHeld,
   unmarkMemberHas,
 } from './state.ts';
+import { Supply } from './supply.ts';
 
 /**
  * The mind of the swarm: all downloads of one node as one state machine. Events go in by method and never do I/O; `decide` gives
@@ -58,6 +59,7 @@ export class Scheduler {
   readonly #peers = new Map<PeerId, PeerState>();
   readonly #requests = new Map<number, RequestState>();
   readonly #durations = new RequestDurations();
+  readonly #supply = new Supply();
   #cancels: number[] = [];
   /** Requests forgotten here that still run. */
   #abandoned: number[] = [];
@@ -212,6 +214,7 @@ export class Scheduler {
   requestProgress(requestId: number, receivedBytes: number): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
+    this.#supply.received(Math.max(0, receivedBytes - request.receivedBytes), request.peer !== undefined);
     request.receivedBytes = receivedBytes;
     request.progressMs = this.#clock.nowMs();
     if (request.peer !== undefined) return;
@@ -228,6 +231,7 @@ export class Scheduler {
     const nowMs = this.#clock.nowMs();
     for (const request of this.#requests.values()) request.progressMs = Math.min(nowMs, request.progressMs + lostMs);
     for (const download of this.#downloads.values()) excuseMembers(download, lostMs, nowMs);
+    this.#supply.excuse(lostMs, nowMs);
   }
 
   /** A piece that `requestId` brought is verified and written. Returns false if it was held already. */
@@ -274,6 +278,9 @@ export class Scheduler {
     if (request === undefined) return undefined;
     const outcome: RequestOutcome = request.isStalled && ended.kind === 'cancelled' ? { kind: 'failed' } : ended;
     this.#requests.delete(requestId);
+    // Progress is told in steps; this is the rest.
+    if (outcome.kind === 'done')
+      this.#supply.received(Math.max(0, outcome.bytes - request.receivedBytes), request.peer !== undefined);
     const nowMs = this.#clock.nowMs();
     const download = this.#downloads.get(request.digest);
     if (download !== undefined) this.#unflight(download, request);
@@ -304,9 +311,10 @@ export class Scheduler {
     for (const requestId of this.#abandoned) actions.push({ kind: 'cancel', requestId });
     this.#cancels = [];
     this.#abandoned = [];
-    const { turns } = originTurns(this.#self, downloads, nowMs, this.#options);
+    this.#supply.judge(downloads, nowMs);
+    const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);
     for (const turn of turns) {
-      const request = this.#start(turn.download, undefined, turn.first, turn.count, nowMs);
+      const request = this.#start(turn.download, undefined, turn, nowMs);
       for (const extent of turn.extents) {
         turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
         passOver(this.#self, turn.download, extent, this.#self, nowMs, this.#options);
@@ -320,7 +328,7 @@ export class Scheduler {
       bytes += state.inFlightBytes;
     }
     const budget = { requests: this.#options.maxRequests - requests, bytes: this.#options.maxInFlightBytes - bytes };
-    const picks = pickPieces(downloads, this.#peers, budget, nowMs, this.#random, this.#options);
+    const picks = pickPieces(this.#self, downloads, this.#peers, budget, nowMs, this.#random, this.#options);
     for (const pick of picks) actions.push(this.#fetch(pick, nowMs, false));
     const spare = budget.requests - picks.length;
     if (spare <= 0) return actions;
@@ -342,7 +350,12 @@ export class Scheduler {
     return download === undefined ? undefined : findBlockage(download, this.#self, this.#clock.nowMs(), this.#options);
   }
 
-  #start(download: DownloadState, peer: PeerId | undefined, first: number, count: number, nowMs: number): RequestState {
+  #start(
+    download: DownloadState,
+    peer: PeerId | undefined,
+    { first, count, isRace }: { first: number; count: number; isRace?: boolean },
+    nowMs: number,
+  ): RequestState {
     const request: RequestState = {
       id: this.#nextRequestId++,
       digest: download.digest,
@@ -353,6 +366,7 @@ export class Scheduler {
       progressMs: nowMs,
       receivedBytes: 0,
       isHedged: false,
+      isRace: isRace === true,
       isStalled: false,
     };
     this.#requests.set(request.id, request);
@@ -371,7 +385,7 @@ export class Scheduler {
   }
 
   #fetch(pick: PiecePick, nowMs: number, isHedge: boolean): Action {
-    const request = this.#start(pick.download, pick.peer, pick.first, pick.count, nowMs);
+    const request = this.#start(pick.download, pick.peer, pick, nowMs);
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
   }
 

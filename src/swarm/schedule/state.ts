@@ -43,6 +43,8 @@ export interface DownloadState {
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
   readonly extents: ExtentState[];
+  /** Pieces nobody alive holds. */
+  unheld: number;
   /** Pieces a client waits for, first needed first. */
   readonly readers: Map<number, number>;
   /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
@@ -52,6 +54,10 @@ export interface DownloadState {
   canAskOrigin: boolean;
   /** The origin ignores Range: one owner streams the whole blob. */
   isOriginWhole: boolean;
+  /** Smoothed, of this node's own turns; undefined before the first. */
+  originBytesPerSecond: number | undefined;
+  /** For how many windows in a row the peers were far slower than the origin. */
+  slowWindows: number;
   /** Members are not believed any more: everything missing is read from the origin by this node. */
   isSelfReliant: boolean;
 }
@@ -67,6 +73,8 @@ export interface RequestState {
   progressMs: number;
   receivedBytes: number;
   isHedged: boolean;
+  /** Asks the origin for what slow peers hold: news of them is no reason to stop. */
+  readonly isRace: boolean;
   /** Cancelled because nothing moved: its end counts against the peer. */
   isStalled: boolean;
 }
@@ -108,11 +116,14 @@ export function createDownloadState(input: {
     availability: new Uint16Array(plan.pieceCount),
     flights: new Map(),
     extents,
+    unheld: plan.pieceCount,
     readers: new Map(),
     originNotBeforeMs: input.originNotBeforeMs,
     originFailures: 0,
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
+    originBytesPerSecond: undefined,
+    slowWindows: 0,
     isSelfReliant: false,
   };
   for (const piece of input.held) markHeld(download, piece);
@@ -161,7 +172,13 @@ export function dropMember(download: DownloadState, peer: PeerId): void {
 
 function changeUnheld(download: DownloadState, piece: number, by: number): void {
   const extent = download.extents[extentOf(download.plan, piece)];
-  if (extent !== undefined) extent.unheld += by;
+  if (extent === undefined) return;
+  download.unheld += by;
+  extent.unheld += by;
+  if (extent.unheld > 0) return;
+  // Should it be needed from the origin once more, that is a new turn.
+  extent.dueSinceMs = undefined;
+  extent.owner = undefined;
 }
 
 export function flightsOf(download: DownloadState, piece: number): ReadonlySet<RequestState> {

@@ -1,4 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import { extentPieceRange } from '../../content/piece-plan.ts';
 import { rendezvousWeight } from './rendezvous.ts';
 import type { DownloadState, MemberState } from './state.ts';
 
@@ -24,7 +25,7 @@ export function ownerOf(order: readonly PeerId[], download: DownloadState, exten
   return order[download.isOriginWhole ? 0 : extent % order.length];
 }
 
-/** How many go before `peer` for this extent, without those who let turns go by; 0 = its turn. */
+/** How many go before `peer` for this extent, without those who let turns go by and those who hold it; 0 = its turn. */
 export function rankOf(
   peer: PeerId,
   order: readonly PeerId[],
@@ -38,9 +39,21 @@ export function rankOf(
   for (let at = order.indexOf(owner); order[at % order.length] !== peer; at += 1) {
     const before = order[at % order.length];
     const member = before === undefined ? undefined : download.members.get(before);
-    if (member === undefined || Math.max(member.passedOverUntilMs, member.restsUntilMs) <= nowMs) rank += 1;
+    if (member === undefined || isEager(member, download, extent, nowMs)) rank += 1;
   }
   return rank;
+}
+
+function isEager(member: MemberState, download: DownloadState, extent: number, nowMs: number): boolean {
+  if (Math.max(member.passedOverUntilMs, member.restsUntilMs) > nowMs) return false;
+  return !holdsExtent(member, download, extent);
+}
+
+export function holdsExtent(member: MemberState | undefined, download: DownloadState, extent: number): boolean {
+  if (member === undefined) return false;
+  const { start, end } = extentPieceRange(download.plan, extent);
+  for (let piece = start; piece < end; piece += 1) if (!member.have.has(piece)) return false;
+  return true;
 }
 
 export function takesTurns(member: MemberState): boolean {

@@ -38,6 +38,7 @@ function requestOf(first: number, count: number, from: PeerIdentity | undefined)
     progressMs: 0,
     receivedBytes: 0,
     isHedged: false,
+    isRace: false,
     isStalled: false,
   } satisfies RequestState;
 }

@@ -56,6 +56,7 @@ function requestOf(changes: Partial<RequestState> = {}): RequestState {
     progressMs: 0,
     receivedBytes: 0,
     isHedged: false,
+    isRace: false,
     isStalled: false,
     ...changes,
   };
@@ -268,7 +269,7 @@ describe('turns at the origin', () => {
 
 describe('the piece picker', () => {
   const pick = (download: DownloadState, peers: ReturnType<typeof peerStates>, limits = budget, nowMs = 0) =>
-    pickPieces([download], peers, limits, nowMs, random, options);
+    pickPieces(self, [download], peers, limits, nowMs, random, options);
   const picked = (picks: ReturnType<typeof pick>) =>
     picks.flatMap(({ first, count }) => Array.from({ length: count }, (_, at) => first + at));
 
@@ -285,6 +286,20 @@ describe('the piece picker', () => {
     join(download, bob, [0, 1]);
     download.readers.set(1, 0);
     expect(pick(download, peerStates(alice, bob), { requests: 1, bytes: 16 * MiB })[0]!.first).toBe(0);
+  });
+
+  it('shares out among those who fetch what a single peer holds, before anybody takes the same', () => {
+    const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
+    join(download, alice, 'all');
+    for (const peer of [bob, carol]) join(download, peer, []);
+    download.readers.set(1, 5);
+    const isOwn = (piece: number) => [self, bob, carol].sort()[piece % 3] === self;
+    const slowly = () =>
+      pick(download, peerStates({ peer: alice, rateBytesPerSecond: MiB }), { requests: 2, bytes: MiB });
+    const own = picked(slowly());
+    expect(own).toEqual([5, 6, 7, 8, 9, 10].filter(isOwn));
+    for (const piece of download.availability.keys()) if (isOwn(piece)) markHeld(download, piece);
+    expect(picked(slowly())).toHaveLength(2);
   });
 
   it.each([
@@ -415,6 +430,21 @@ describe('hedges', () => {
   ])('ask nobody when %s', (_, peers) => {
     const download = twoSeeds();
     expect(hedge(download, fly(download, requestOf()), 60_000, 1, peers())).toEqual([]);
+  });
+
+  it('overtake a request that goes on so slowly that another holder would be done long before', () => {
+    const download = twoSeeds();
+    const crawling = () => fly(download, requestOf({ count: 2, receivedBytes: 100 * KiB, progressMs: 1_990 }));
+    const at = (rateBytesPerSecond: number) =>
+      hedge(
+        download,
+        crawling(),
+        2_000,
+        Number.POSITIVE_INFINITY,
+        peerStates(alice, { peer: bob, rateBytesPerSecond }),
+      );
+    expect(at(10 * MiB)).toMatchObject([{ pick: { peer: bob, first: 0, count: 2 } }]);
+    expect(at(60 * KiB)).toEqual([]);
   });
 
   it('skip what the request brought already', () => {

@@ -19,6 +19,7 @@ function ask(download: DownloadState, peer: RequestState['peer'], pieces: readon
     progressMs: nowMs - quietMs,
     receivedBytes: 1,
     isHedged: false,
+    isRace: false,
     isStalled: false,
   };
   for (const piece of pieces) download.flights.set(piece, new Set([...(download.flights.get(piece) ?? []), request]));

@@ -1,0 +1,107 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import type { DownloadState, PeerState } from './state.ts';
+
+/**
+ * How fast peers bring what they hold, over all downloads, and whether the origin would bring it much sooner. Then it is read there
+ * in turns, as if nobody held it, while the peers go on; who comes first wins. Judged over the whole node, since a download that
+ * waits for others of the same node is not slow for want of peers.
+ */
+export class Supply {
+  #windowSinceMs: number | undefined;
+  #peerBytes = 0;
+  #totalBytes = 0;
+  #peerRate: number | undefined;
+  #rateBefore: number | undefined;
+  #totalRate: number | undefined;
+
+  received(bytes: number, isFromPeer: boolean): void {
+    this.#totalBytes += bytes;
+    if (isFromPeer) this.#peerBytes += bytes;
+  }
+
+  /** This node could not listen for so long. */
+  excuse(lostMs: number, nowMs: number): void {
+    if (this.#windowSinceMs !== undefined) this.#windowSinceMs = Math.min(nowMs, this.#windowSinceMs + lostMs);
+  }
+
+  /** Says which downloads the origin should race the peers for. */
+  judge(downloads: readonly DownloadState[], nowMs: number): void {
+    let wantedBytes = 0;
+    for (const download of downloads) wantedBytes += suppliedBytes(download);
+    if (wantedBytes === 0) {
+      this.#windowSinceMs = undefined;
+      this.#peerRate = undefined;
+      return;
+    }
+    this.#windowSinceMs ??= this.#start(nowMs);
+    const windowMs = nowMs - this.#windowSinceMs;
+    if (windowMs < judgedMs) return;
+    this.#rateBefore = this.#peerRate;
+    this.#peerRate = (this.#peerBytes / windowMs) * 1_000;
+    this.#totalRate = (this.#totalBytes / windowMs) * 1_000;
+    this.#windowSinceMs = this.#start(nowMs);
+    for (const download of downloads) {
+      download.slowWindows = this.#isSlow(download, wantedBytes) ? download.slowWindows + 1 : 0;
+    }
+  }
+
+  #start(nowMs: number): number {
+    this.#peerBytes = 0;
+    this.#totalBytes = 0;
+    return nowMs;
+  }
+
+  #isSlow(download: DownloadState, wantedBytes: number): boolean {
+    const peerRate = this.#peerRate ?? 0;
+    if (suppliedBytes(download) === 0 || wantedBytes < peerRate * worthwhileSeconds) return false;
+    // Young swarms grow by themselves.
+    if (peerRate > (this.#rateBefore ?? Number.POSITIVE_INFINITY) * growing) return false;
+    const { originBytesPerSecond } = download;
+    return originBytesPerSecond === undefined
+      ? (this.#totalRate ?? 0) < slowBytesPerSecond
+      : peerRate * decisiveFactor < originBytesPerSecond;
+  }
+}
+
+/** What members hold of it and this node lacks. */
+function suppliedBytes({ held, plan, unheld }: DownloadState): number {
+  return (held.size - held.count - unheld) * plan.pieceBytes;
+}
+
+/** Whether all who hold a piece are far slower than the origin, as far as they were tried. */
+export function isSlowlySupplied(
+  download: DownloadState,
+  piece: number,
+  peers: ReadonlyMap<PeerId, PeerState>,
+  nowMs: number,
+): boolean {
+  const slowRate = (download.originBytesPerSecond ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
+  for (const member of download.members.values()) {
+    const state = peers.get(member.peer);
+    if (!member.have.has(piece) || state === undefined || state.isBanned) continue;
+    if (state.rateBytesPerSecond === undefined ? !keepsWaiting(state, nowMs) : state.rateBytesPerSecond >= slowRate)
+      return false;
+  }
+  return true;
+}
+
+/** Asked for something for a while, and it has not come. */
+function keepsWaiting(state: PeerState, nowMs: number): boolean {
+  for (const request of state.requests) if (nowMs - request.startedMs > judgedMs) return true;
+  return false;
+}
+
+/** Whether the origin should race the peers for what they hold: slow twice in a row is no accident. */
+export function isRaced(download: DownloadState): boolean {
+  return download.slowWindows >= 2;
+}
+
+// A few pieces of the slowest links worth having; twice of it is about what a person notices.
+const judgedMs = 1_000;
+// An end nearer than this is not worth bytes of the origin.
+const worthwhileSeconds = 2;
+// Each node of a healthy fleet takes pieces about as fast as one turn at the origin goes; this is far from it.
+const decisiveFactor = 4;
+const growing = 1.25;
+// When this node has not asked the origin for the blob yet: slower than origins usually are, so that a try is worth its bytes.
+const slowBytesPerSecond = 1024 * 1024;
