@@ -84,7 +84,7 @@ describe('one node under many clients', () => {
     await waitUntil(
       'the whole blob to have left the origin',
       () => origin.counters.blobBodyBytesByDigest.get(blob.digest) === blob.sizeBytes,
-      { timeoutMs: 20_000 },
+      { timeoutMs: 60_000 },
     );
     expect(sha256(await bytesOf(await fetch(blob.url)))).toBe(blob.digest);
     expect(origin.counters.blobBodyBytesByDigest.get(blob.digest)).toBe(blob.sizeBytes);

@@ -307,7 +307,7 @@ async function shorten(path: string): Promise<void> {
 }
 
 async function eventually(check: () => Promise<void>): Promise<void> {
-  const deadlineMs = performance.now() + 10_000;
+  const deadlineMs = performance.now() + 60_000;
   while (true) {
     try {
       return await check();

