@@ -18,6 +18,7 @@ const usage = `Usage: npm run bench:faults -- [options]
   --rate 10MiB            cap of every link, per second and direction
   --only NAME[,NAME]      these cases: ${faultCases.map(({ name }) => name).join(' | ')}
   --verbose               print the report of each run
+  --logs DIR              keep the logs of the daemons
   --record FILE           add a line of JSON per run to a file
   --dir PATH              where data goes (default: /dev/shm)`;
 
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '10MiB' },
     only: { type: 'string' },
     verbose: { type: 'boolean', default: false },
+    logs: { type: 'string' },
     record: { type: 'string' },
     dir: { type: 'string', default: existsSync('/dev/shm') ? '/dev/shm' : tmpdir() },
     help: { type: 'boolean', default: false },
@@ -46,6 +48,7 @@ const optionsOf = (each: FaultCase): CaseOptions => ({
   client: 'http',
   directory: values.dir,
   say: () => undefined,
+  ...(values.logs === undefined ? {} : { logDirectory: values.logs }),
 });
 
 async function run(each: FaultCase, clean?: CaseOutcome): Promise<CaseOutcome> {

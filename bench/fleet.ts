@@ -26,6 +26,7 @@ const usage = `Usage: npm run bench:fleet -- [options]
                           run for a while (compiled code, open connections) and only the image is new to them
   --json                  print one line of JSON
   --record FILE           add the line of JSON to a file
+  --logs DIR              keep the logs of the daemons
   --cpu-prof N            write a CPU profile of node N
   --dir PATH              where data goes (default: /dev/shm, so that one disk is not shared by the whole fleet)
   --deadline SECONDS      give up on a node after this (default: 60 s + 12 x bound)`;
@@ -46,6 +47,7 @@ const { values } = parseArgs({
     json: { type: 'boolean', default: false },
     record: { type: 'string' },
     warm: { type: 'string' },
+    logs: { type: 'string' },
     'cpu-prof': { type: 'string' },
     dir: { type: 'string', default: existsSync('/dev/shm') ? '/dev/shm' : tmpdir() },
     deadline: { type: 'string' },
@@ -88,6 +90,7 @@ async function main(): Promise<number> {
     directory: values.dir,
     say,
     ...(values.warm === undefined ? {} : { warm: values.warm }),
+    ...(values.logs === undefined ? {} : { logDirectory: values.logs }),
     ...(values.deadline === undefined ? {} : { deadlineSeconds: Number(values.deadline) }),
     ...(values['cpu-prof'] === undefined ? {} : { profileNode: Number(values['cpu-prof']) }),
   };

@@ -25,6 +25,8 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8 seeded', 8, [128], 20, { seeders: 1 }],
   ['32 seeded', 32, [64], 5, { seeders: 1 }],
   ['32 seeded slow', 32, [32, 8], 1, { seeders: 1 }],
+  ['8, 1 ignored', 8, [64], 20, { originIgnores: (index) => index === 3 }],
+  ['8, 4 ignored', 8, [64], 20, { originIgnores: (index) => index % 2 === 1 }],
   ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved, originRequestRate: 4 * MiB }],
   ['8 starved', 8, [64], 20, { starvation: starved }],
 ];

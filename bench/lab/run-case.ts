@@ -1,5 +1,7 @@
 /** One case of the fleet bench from nothing to its figures: image, fleet, seeds, fault, race, and what the nodes say afterwards. */
+import { copyFileSync, mkdirSync } from 'node:fs';
 import { freemem } from 'node:os';
+import { join } from 'node:path';
 import type { ExplainAnswer } from '../../src/admin/api.ts';
 import { formatExplanation } from '../../src/cli/output/explain.ts';
 import { shortPeer } from '../../src/cli/output/units.ts';
@@ -27,6 +29,8 @@ export interface CaseOptions {
   readonly directory: string;
   readonly deadlineSeconds?: number;
   readonly profileNode?: number;
+  /** Where the logs of the daemons are kept. */
+  readonly logDirectory?: string;
   readonly say: (text: string) => void;
 }
 
@@ -99,6 +103,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   const haveDigests = kept.map((layer) => layer.digest);
   const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs });
 
+  if (options.logDirectory !== undefined) keepLogs(fleet, options.logDirectory, fault.name);
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
   const told = mode === 'shoal' ? await ask(fleet, peers, options, result) : { bans: { liars: [], wrongBans: [] } };
   const figures = computeFigures({
@@ -111,6 +116,12 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans: told.bans } }),
   });
   return { figures, result, ...told };
+}
+
+function keepLogs(fleet: Fleet, directory: string, faultName: string): void {
+  mkdirSync(directory, { recursive: true });
+  for (const { host, daemon } of fleet.nodes)
+    if (daemon !== undefined) copyFileSync(daemon.logPath, join(directory, `${faultName}-${host.label}.log`));
 }
 
 /** Asks the daemons about what has happened to them. */
