@@ -175,7 +175,7 @@ describe.each([
   });
 
   it('says where the peer stalls', async () => {
-    await start({ stallMs: 200 });
+    await start({ stallMs: 1_500 });
     source.beforeOpen = never;
     await expect(client.fetchPieces(request(), signal)).rejects.toMatchObject({
       code: 'PEER_STALLED',

@@ -32,7 +32,7 @@ afterEach(() => stack.disposeAsync());
 describe('bulk client against a hostile server', () => {
   let client: BulkClient;
   beforeEach(async () => {
-    const options = { ...bulkClientOptions, headersTimeoutMs: 300, stallTimeoutMs: 300, dialTimeoutMs: 300 };
+    const options = { ...bulkClientOptions, headersTimeoutMs: 1_500, stallTimeoutMs: 1_500, dialTimeoutMs: 1_500 };
     client = stack.use(createBulkClient({ ...deps, identity: await generateIdentity() }, options));
   });
 

@@ -65,7 +65,7 @@ it('does not count a libp2p node that says no hello, and drops it', async () => 
   const network = await start({ helloTimeoutMs: 200 });
   const foreign = await startForeign();
   const connection = await foreign.dial(multiaddr(network.addresses()[0] ?? ''));
-  await new Promise((resolve) => connection.addEventListener('close', resolve, { once: true }));
+  await vi.waitFor(() => expect(connection.status).toBe('closed'), patience);
   expect(network.peers()).toEqual([]);
 });
 
