@@ -31,6 +31,7 @@ export async function startDownloads(
   decideSoon();
   if (fetching.length === 0) return;
   const { directoryTimeoutMs, settleMs, settleMaxMs } = options;
+  const askedMs = clock.nowMs();
   const timeout = AbortSignal.any([signal, AbortSignal.timeout(directoryTimeoutMs)]);
   try {
     const entries = fetching.map(({ digest }) => ({ digest, holding: 'fetching' as const }));
@@ -42,7 +43,8 @@ export async function startDownloads(
   }
   for (const download of fetching) download.mark('providers');
   if (network.peers().length > 0) {
-    await delay(clock, settleMs, signal);
+    // Where the directory takes its time, those who start at the same moment are held up as well.
+    await delay(clock, Math.min(settleMaxMs, Math.max(settleMs, clock.nowMs() - askedMs)), signal);
     const until = clock.nowMs() + settleMaxMs;
     const isQuiet = () => fetching.every(({ digest }) => talk.isHeardOut(digest));
     while (!isQuiet() && clock.nowMs() < until) await delay(clock, hearOutStepMs, signal);

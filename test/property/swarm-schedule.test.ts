@@ -27,7 +27,7 @@ const fleets = fc.record({
   staggerMs: fc.constantFrom(0, 0, 100, 1000),
 });
 
-function simulate(options: Omit<SimulationOptions, 'schedule'>): {
+function simulate(options: Omit<SimulationOptions, 'schedule'> & Partial<SimulationOptions>): {
   simulation: SwarmSimulation;
   result: ReturnType<SwarmSimulation['run']>;
 } {
@@ -122,6 +122,48 @@ describe('the swarm schedule', () => {
         },
       ),
       { numRuns: 150 },
+    );
+  });
+
+  it('loses little more than the time a turn may stand still when the origin never answers some nodes', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 2, max: 8 }),
+        fc.integer({ min: 0, max: 7 }),
+        fc.nat(1e6),
+        (nodes, ignored, seed) => {
+          const fleet = { nodes, layers: [24 * MiB], rateBytesPerSecond: 20 * MiB, uploadSlots: 8, latencyMs: 2, seed };
+          const { simulation, result } = simulate({
+            ...fleet,
+            originIgnores: (index) => index < Math.min(ignored, nodes - 1),
+          });
+          expect(livingFinished(simulation)).toBe(true);
+          const clean = simulate(fleet).result;
+          const late = Math.max(...result.seconds) - Math.max(...clean.seconds);
+          expect(late).toBeLessThan((schedule.originStallMs + nodes * schedule.takeoverMs) / 1_000 + 1);
+          expect(result.originRatio).toBeLessThan(1.2);
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('reads each byte about once at the origin on machines that are starved of CPU at the start', () => {
+    const starvation = {
+      ...{ stallMs: 800, untilMs: 4_000, cpuMsPerPiece: 10, cpuMsPerMessage: 1 },
+      ...{ directoryTimeoutMs: 2_000, settleMs: 40, settleMaxMs: 2_000 },
+    };
+    fc.assert(
+      fc.property(fc.integer({ min: 2, max: 10 }), fc.nat(1e6), (nodes, seed) => {
+        const { simulation, result } = simulate({
+          ...{ nodes, layers: [16 * MiB, 3 * MiB, 20_000], rateBytesPerSecond: 100 * MiB, uploadSlots: 8, seed },
+          ...{ starvation, originRequestRate: 4 * MiB },
+          schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000 },
+        });
+        expect(livingFinished(simulation)).toBe(true);
+        expect(result.originRatio).toBeLessThan(1.1);
+      }),
+      { numRuns: 60 },
     );
   });
 });

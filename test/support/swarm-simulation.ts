@@ -36,6 +36,8 @@ export interface SimulationOptions {
   readonly uplink?: (index: number) => number;
   /** What the origin gives to one request at most. */
   readonly originRequestRate?: number;
+  /** Nodes that the origin takes requests of and never answers. */
+  readonly originIgnores?: (index: number) => boolean;
 }
 
 export interface Starvation {
@@ -537,7 +539,7 @@ export class SwarmSimulation {
       const running: Running = { digest: request.digest, cancelled: false };
       node.running.set(request.id, running);
       this.after(this.options.latencyMs ?? 2, () => {
-        if (running.cancelled || node.isDead) return;
+        if (running.cancelled || node.isDead || this.options.originIgnores?.(node.index) === true) return;
         if (!this.originUp) {
           node.running.delete(request.id);
           node.scheduler.requestEnded(request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });

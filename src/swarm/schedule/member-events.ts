@@ -88,6 +88,9 @@ export function applyClaim(
   } else if (receivedBytes > claim.receivedBytes && isDelivering(download, member, nowMs, options)) {
     claim.receivedBytes = receivedBytes;
     claim.progressMs = nowMs;
+  } else {
+    // The same said again is no news.
+    return;
   }
   if (member !== undefined) Object.assign(member, { passedOverUntilMs: 0, restsUntilMs: 0 });
   passOver(self, download, extent, peer, nowMs, options);

@@ -42,6 +42,7 @@ export function originTurns(
     let order: PeerId[] | undefined;
     const isRace = isRaced(download);
     if (download.unheld === 0 && !isRace) continue;
+    const isStalled = restStalled(self, download, nowMs, options) && !isAlone(download);
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
       if (openBytes >= windowBytes) return { turns, wakeAtMs };
       const state = download.extents[extent];
@@ -59,6 +60,8 @@ export function originTurns(
       state.owner = ownerOf(order, download, extent);
       const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
       if (startAtMs <= nowMs) {
+        // The origin does not answer this node: the others may have more luck.
+        if (isStalled) continue;
         const turn = download.isOriginWhole
           ? { extents: [...download.extents.keys()], ...run }
           : isAlone(download) && !isRace
@@ -95,15 +98,34 @@ function turnAtMs(
   let quietSinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
   let claimants = 0;
   for (const [peer, claim] of download.isSelfReliant ? [] : state.claims) {
+    const member = download.members.get(peer);
     // A turn that brought it all is over.
-    if (holdsExtent(download.members.get(peer), download, extent)) continue;
-    claimants += 1;
-    quietSinceMs = Math.max(quietSinceMs, claim.progressMs);
+    if (holdsExtent(member, download, extent)) continue;
+    // Who started and stopped moving counts as gone, the best of the rest goes first.
+    quietSinceMs = Math.max(quietSinceMs, claim.progressMs + options.originStallMs);
+    if (member === undefined || member.restsUntilMs <= nowMs) claimants += 1;
   }
-  if (claimants === 0) return quietSinceMs + rank * options.takeoverMs;
-  // Somebody started and stopped moving: the claimants count as gone, the best of the rest goes first.
-  return quietSinceMs + options.originStallMs + Math.max(0, rank - claimants) * options.takeoverMs;
+  return quietSinceMs + Math.max(0, rank - claimants) * options.takeoverMs;
 }
+
+/** Members whose turns stand still rest, so that the turns to come are not theirs; returns whether an own turn does. */
+function restStalled(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): boolean {
+  let isOwnStalled = false;
+  for (const { claims, unheld } of download.extents) {
+    if (unheld === 0) continue;
+    for (const [peer, claim] of claims) {
+      if (nowMs - claim.progressMs < options.originStallMs) continue;
+      const member = download.members.get(peer);
+      if (peer === self) isOwnStalled = true;
+      else if (member !== undefined)
+        member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
+    }
+  }
+  return isOwnStalled;
+}
+
+// As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
+const stalledRestMs = 20_000;
 
 function isAlone(download: DownloadState): boolean {
   for (const member of download.members.values()) if (takesTurns(member)) return false;

@@ -57,6 +57,21 @@ export function applyPeerEnd(
   return undefined;
 }
 
+/** An origin that had not sent a byte when another took over does not answer this node: the others go on for a while. */
+export function originOutcome(
+  request: RequestState,
+  outcome: RequestOutcome,
+  nowMs: number,
+  options: ScheduleOptions,
+): RequestOutcome {
+  const isSilent = request.receivedBytes === 0 && nowMs - request.progressMs >= options.originStallMs;
+  if (outcome.kind !== 'cancelled' || !isSilent) return outcome;
+  return { kind: 'originFailed', isFinal: false, retryAfterMs: silentPauseMs };
+}
+
+// Longer than what is left of most pulls once a node has waited in vain.
+const silentPauseMs = 15_000;
+
 export function applyOriginEnd(
   self: PeerId,
   download: DownloadState,

@@ -17,7 +17,14 @@ import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
 import { isBetter } from './rendezvous.ts';
 import { RequestDurations } from './request-durations.ts';
-import { applyOriginEnd, applyPeerEnd, type Doubt, isHopeless, type RequestOutcome } from './request-ends.ts';
+import {
+  applyOriginEnd,
+  applyPeerEnd,
+  type Doubt,
+  isHopeless,
+  originOutcome,
+  type RequestOutcome,
+} from './request-ends.ts';
 import {
   createDownloadState,
   type DownloadState,
@@ -287,7 +294,8 @@ export class Scheduler {
     const moment = { nowMs, random: this.#random };
     const { peer } = request;
     if (peer === undefined) {
-      if (download !== undefined) applyOriginEnd(this.#self, download, request, outcome, moment);
+      const how = originOutcome(request, outcome, nowMs, this.#options);
+      if (download !== undefined) applyOriginEnd(this.#self, download, request, how, moment);
       return undefined;
     }
     const state = this.#peers.get(peer);

@@ -217,7 +217,7 @@ describe('turns at the origin', () => {
     const own = turnsAt(download, 3_000).turns.flatMap((turn) => turn.extents);
     expect(own).toHaveLength(2);
     for (const extent of own)
-      download.extents[extent]!.claims.set(self, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+      download.extents[extent]!.claims.set(self, { sinceMs: 3_000, progressMs: 3_300, receivedBytes: 0 });
     expect(turnsAt(download, 2_999 + options.takeoverMs).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
   });
@@ -229,6 +229,24 @@ describe('turns at the origin', () => {
     download.extents[0]!.claims.set(alice, { sinceMs: 0, progressMs: 1_000, receivedBytes: 10 });
     expect(turnsAt(download, 2_900).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns).toHaveLength(1);
+  });
+
+  it('pass by members whose turns stand still, and this node too while its own do', () => {
+    const download = downloadOf(8 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    const atMs = options.originStallMs;
+    const own = turnOrder(self, download).indexOf(self);
+    const claim = { sinceMs: 0, progressMs: 0, receivedBytes: 0 };
+    download.extents[own]!.claims.set(self, { ...claim, progressMs: atMs });
+    const alices = turnOrder(self, download).indexOf(alice);
+    download.extents[alices]!.claims.set(alice, claim);
+    turnsAt(download, atMs);
+    expect(download.members.get(alice)!.restsUntilMs).toBeGreaterThan(atMs);
+    expect(download.members.get(bob)!.restsUntilMs).toBe(0);
+    applyClaim(self, download, alice, alices, 5, atMs, options);
+    expect(download.members.get(alice)!.restsUntilMs).toBe(0);
+    download.extents[own]!.claims.set(self, claim);
+    expect(turnsAt(download, 10 * atMs).turns).toEqual([]);
   });
 
   it('ask for nothing that is held here or by a member', () => {

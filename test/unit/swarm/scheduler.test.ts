@@ -57,6 +57,21 @@ describe('the scheduler of a lone node', () => {
     expect(extentRequests(scheduler.decide())).not.toEqual([]);
   });
 
+  it('leaves an origin that did not say a word to others for a while, once one of them took over', () => {
+    const { clock, scheduler } = createTestScheduler();
+    const { plan } = add(scheduler, MiB);
+    fetcher(scheduler, alice, plan.pieceCount);
+    const begun = extentRequests(scheduler.decide());
+    clock.advance(options.takeoverMs);
+    const [request] = [...begun, ...extentRequests(scheduler.decide())];
+    clock.advance(options.originStallMs);
+    scheduler.requestEnded(request!.id, { kind: 'cancelled' });
+    clock.advance(10_000);
+    expect(extentRequests(scheduler.decide())).toEqual([]);
+    clock.advance(10_000);
+    expect(extentRequests(scheduler.decide())).toHaveLength(1);
+  });
+
   it('asks a failed origin again after growing pauses, not before the origin said so', () => {
     const { clock, scheduler } = createTestScheduler();
     add(scheduler, 64 * 1024);
