@@ -13,9 +13,10 @@ import { hex } from './peer-requests.ts';
 
 /**
  * All pieces fit their signed hashes and the digest is wrong: somebody who signed lied, or the origin gave wrong bytes.
- * First one piece of each signer is read from the origin and compared; who is caught loses all its pieces, the rest stay. If
- * nobody is caught, or the origin cannot be asked for samples, everything signed by others is read from the origin by this node
- * alone. When only own readings are left and the digest is still wrong, the origin gave wrong bytes: all is read anew, a few times.
+ * Pieces of each signer are read from the origin and compared, in rounds of one, two, four, ... of each, until somebody is
+ * caught: who lies often is found with the first, and who lied once is found all the same, at the price of the bytes that would be
+ * read otherwise. Who is caught loses all its pieces, the rest stay. If the origin cannot be asked, everything signed by others is
+ * read from it by this node alone as soon as it can; if nobody lied, the own readings are what is wrong. When only own readings are left and the digest is still wrong, the origin gave wrong bytes: all is read anew, a few times.
  * A signer is banned only once the digest fits: then its signature under another hash is proof.
  */
 export interface ArbitrationDeps {
@@ -60,8 +61,10 @@ export async function arbitrate(
     }
     return { drop: pieces.map((piece) => piece.index), distrust: [], relyOnSelf: true };
   }
-  const caught = await sample(deps, download, foreign, signal);
-  if (caught.length === 0) return { drop: foreign.map((piece) => piece.index), distrust: [], relyOnSelf: true };
+  const caught = await audit(deps, download, foreign, signal);
+  if (caught === undefined) return { drop: foreign.map((piece) => piece.index), distrust: [], relyOnSelf: true };
+  // Nothing of others differs from the origin: what this node read itself does, or the origin changes its mind.
+  if (caught.length === 0) return { drop: pieces.map((piece) => piece.index), distrust: [], relyOnSelf: true };
   const drop = foreign.filter((piece) => caught.includes(piece.signer)).map((piece) => piece.index);
   return { drop, distrust: caught, relyOnSelf: false };
 }
@@ -78,42 +81,63 @@ export function provenLies(download: BlobDownload): { signer: PeerId; evidence: 
   return lies;
 }
 
-async function sample(
+/** Returns the signers caught first, nobody when all pieces are as the origin has them, undefined when it cannot be asked. */
+async function audit(
   deps: ArbitrationDeps,
   download: BlobDownload,
   foreign: readonly SignedPiece[],
   signal: AbortSignal,
-): Promise<PeerId[]> {
-  const samples = new Map<PeerId, SignedPiece>();
-  for (const piece of foreign) {
-    const known = samples.get(piece.signer);
-    // The smallest piece of each signer costs the origin least.
-    if (known === undefined || download.pieceBytes(piece.index) < download.pieceBytes(known.index))
-      samples.set(piece.signer, piece);
+): Promise<PeerId[] | undefined> {
+  const unread = new Map<PeerId, SignedPiece[]>();
+  for (const piece of foreign) unread.set(piece.signer, [...(unread.get(piece.signer) ?? []), piece]);
+  // The smallest piece of each signer costs the origin least; the others in an order that no liar can know.
+  for (const [signer, pieces] of unread) {
+    const drawn = pieces.map((piece) => ({ piece, at: deps.random.next() })).sort((a, b) => a.at - b.at);
+    const smallest = drawn.reduce((one, other) => (bytesOf(download, other) < bytesOf(download, one) ? other : one));
+    unread.set(signer, [smallest.piece, ...drawn.filter((other) => other !== smallest).map(({ piece }) => piece)]);
   }
-  const order = [...samples.values()].map((piece) => ({ piece, at: deps.random.next() })).sort((a, b) => a.at - b.at);
-  for (let round = 0; round < order.length; round += samplesAtOnce) {
-    const results = await Promise.all(
-      order
-        .slice(round, round + samplesAtOnce)
-        .map(async ({ piece }) => ((await isTrue(deps, download, piece, signal)) ? undefined : piece.signer)),
-    );
-    const caught = results.filter((signer) => signer !== undefined);
-    if (caught.length > 0) return caught;
+  for (let perSigner = 1; unread.size > 0; perSigner *= 2) {
+    const samples: SignedPiece[] = [];
+    for (const [signer, pieces] of unread) {
+      samples.push(...pieces.splice(0, perSigner));
+      if (pieces.length === 0) unread.delete(signer);
+    }
+    const verdict = await compare(deps, download, samples, signal);
+    if (verdict === undefined || verdict.length > 0) return verdict;
   }
   return [];
 }
 
-/** Compares with the origin; a piece that cannot be read there counts as true, the next steps decide. */
+const bytesOf = (download: BlobDownload, { piece }: { piece: SignedPiece }) => download.pieceBytes(piece.index);
+
+/** A few at once; stops with the first who are caught. */
+async function compare(
+  deps: ArbitrationDeps,
+  download: BlobDownload,
+  samples: readonly SignedPiece[],
+  signal: AbortSignal,
+): Promise<PeerId[] | undefined> {
+  const order = samples.map((piece) => ({ piece, at: deps.random.next() })).sort((a, b) => a.at - b.at);
+  for (let at = 0; at < order.length; at += samplesAtOnce) {
+    const some = order.slice(at, at + samplesAtOnce);
+    const results = await Promise.all(some.map(({ piece }) => isTrue(deps, download, piece, signal)));
+    const caught = some.filter((_, index) => results[index] === false).map(({ piece }) => piece.signer);
+    if (caught.length > 0) return [...new Set(caught)];
+    if (results.includes(undefined)) return undefined;
+  }
+  return [];
+}
+
+/** Compares with the origin; undefined when the piece cannot be read there. */
 async function isTrue(
   deps: ArbitrationDeps,
   download: BlobDownload,
   piece: SignedPiece,
   signal: AbortSignal,
-): Promise<boolean> {
+): Promise<boolean | undefined> {
   const repository = download.repositories[0];
   const range = pieceRange(download.plan, piece.index);
-  if (repository === undefined) return true;
+  if (repository === undefined) return undefined;
   const bytes = Buffer.alloc(range.end - range.start);
   try {
     const body = await deps.origin.openBlob(
@@ -124,7 +148,7 @@ async function isTrue(
     );
     if (body.isWhole && range.start > 0) {
       await dropBody(body);
-      return true;
+      return undefined;
     }
     let filled = 0;
     for await (const chunk of body.chunks) {
@@ -133,10 +157,11 @@ async function isTrue(
       filled += part.length;
       if (filled === bytes.length) break;
     }
+    if (filled < bytes.length) return undefined;
   } catch (error) {
     signal.throwIfAborted();
     deps.logger.debug({ digest: download.digest, error }, 'sample cannot be read from the origin');
-    return true;
+    return undefined;
   }
   return Buffer.compare(pieceHash(bytes), piece.hash) === 0;
 }

@@ -74,11 +74,20 @@ describe('the arbitration of a wrong digest', () => {
     expect(await judge()).toEqual({ drop: all, distrust: [], relyOnSelf: true });
   });
 
-  it('believes nobody but this node when samples show nobody wrong', async () => {
-    const { judge, download, storePiece } = await setUp([{ signer: liar }]);
-    await download.dropPieces([6]);
+  it('catches who lied in one large piece alone, and keeps all that others signed', async () => {
+    const { judge, download, storePiece, origin } = await setUp([{ signer: honest }]);
+    await download.dropPieces([0, 5, 6]);
+    await storePiece(0, liar);
+    await storePiece(5, liar);
     await storePiece(6, liar, true);
-    expect(await judge()).toMatchObject({ distrust: [], relyOnSelf: true });
+    expect(await judge()).toEqual({ drop: [0, 5, 6], distrust: [liar.peerId], relyOnSelf: false });
+    // No more than would have been read anew.
+    expect(origin.sentBytes).toBeLessThanOrEqual(2 * MiB);
+  });
+
+  it('reads all anew when what others signed is right and own readings are not', async () => {
+    const { judge } = await setUp([{ signer: self, isWrong: true }, { signer: honest }]);
+    expect(await judge()).toEqual({ drop: all, distrust: [], relyOnSelf: true });
   });
 
   it('reads its own readings anew, and gives the origin up after a few times', async () => {
