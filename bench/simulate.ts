@@ -1,3 +1,4 @@
+import type { Digest } from '../src/oci/digest.ts';
 import { type SimulationOptions, type Starvation, SwarmSimulation } from '../test/support/swarm-simulation.ts';
 
 const MiB = 1024 * 1024;
@@ -18,6 +19,7 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
   ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
   ['8x512@50', 8, [512], 50],
+  ['8 small last', 8, [64, 0.58, 0.02, 0.02], 6],
   // Peers that hold everything behind slow links, and an origin that is fast.
   ['3 slow seed', 3, [6], 20, { seeders: 1, uplink: slowFirst }],
   ['8 slow seed', 8, [32, 6], 20, { seeders: 1, uplink: slowFirst }],
@@ -66,6 +68,6 @@ for (const [name, nodes, layers, rate, more] of cases) {
   for (const count of simulation.originPieces.values()) if (count > 1) again += count - 1;
   console.log(
     name.padEnd(12),
-    `max ${max.toFixed(2)} bound ${bound.toFixed(2)} ratio ${(max / bound).toFixed(3)} origin ${result.originRatio.toFixed(3)} (again ${again}) ttfb ${result.ttfb.toFixed(2)} dup ${simulation.duplicatePeerPieces} (${((performance.now() - started) / 1000).toFixed(1)} s)`,
+    `max ${max.toFixed(2)} bound ${bound.toFixed(2)} ratio ${(max / bound).toFixed(3)} origin ${result.originRatio.toFixed(3)} (again ${again}) ttfb ${result.ttfb.toFixed(2)} dup ${simulation.duplicatePeerPieces} last layer ${((simulation.layerMs.get(simulation.digests().at(-1)?.digest as Digest) ?? 0) / 1000).toFixed(2)} (${((performance.now() - started) / 1000).toFixed(1)} s)`,
   );
 }

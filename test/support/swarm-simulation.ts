@@ -106,6 +106,8 @@ export class SwarmSimulation {
   readonly options: SimulationOptions;
   readonly originPieces = new Map<string, number>();
   duplicatePeerPieces = 0;
+  /** When the last node had each layer. */
+  readonly layerMs = new Map<Digest, number>();
   originBytes = 0;
   #nowMs = 0;
   readonly #random: Random;
@@ -652,6 +654,7 @@ export class SwarmSimulation {
           this.#send(other, () => other.scheduler.memberHas(digest, node.peer, [piece]));
       }
       this.#readers(node);
+      if (download.held.isFull) this.layerMs.set(digest, this.#nowMs);
       if ([...node.scheduler.downloads.values()].every((state) => state.held.isFull)) node.finishedMs ??= this.#nowMs;
     }
     this.#dirty.add(node);

@@ -1,14 +1,14 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import type { DownloadState, ExtentState, PeerState } from './state.ts';
+import { type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
  *
- * All extents nobody holds form one sequence: downloads by order, extents by index. The first `originWindowExtents` of it are
+ * All extents nobody holds form one sequence: small blobs first, then downloads by order, extents by index. The first `originWindowExtents` of it are
  * due: few enough that each comes at a good share of the origin's link and is passed on while the next ones come. Members take turns in an
  * order drawn per blob by rendezvous weight: extent e belongs to member e mod N of it, so that neighbours in the sequence are on
  * different uplinks. The k-th behind the owner starts when `k * takeoverMs` went by without a claim, or when the claims there are
@@ -35,16 +35,17 @@ export function originTurns(
   const turns: OriginTurn[] = [];
   let wakeAtMs = Number.POSITIVE_INFINITY;
   let openBytes = 0;
-  for (const download of downloads) {
+  for (const download of smallFirst(downloads)) {
     const { plan } = download;
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
-    const windowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+    const fullWindowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+    const windowBytes = isSmall(download) ? fullWindowBytes / 2 : fullWindowBytes;
     let order: PeerId[] | undefined;
     const isRace = isRaced(download);
-    if (download.unheld === 0 && !isRace) continue;
     const isStalled = restStalled(self, download, nowMs, options) && !isAlone(download);
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
-      if (openBytes >= windowBytes) return { turns, wakeAtMs };
+      if (openBytes >= fullWindowBytes) return { turns, wakeAtMs };
+      if (openBytes >= windowBytes) break;
       const state = download.extents[extent];
       if (state === undefined || (state.unheld === 0 && !(isRace && isSlow(download, extent, peers, nowMs)))) continue;
       openBytes += Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
@@ -75,6 +76,15 @@ export function originTurns(
     }
   }
   return { turns, wakeAtMs };
+}
+
+/**
+ * A blob of one extent is not worth waiting behind a large one: clients take several at once, and one that is done makes room for the
+ * next. Half of the window is left to the large ones, however many small ones there are.
+ */
+function smallFirst(downloads: readonly DownloadState[]): DownloadState[] {
+  const open = downloads.filter((download) => download.unheld > 0 || isRaced(download));
+  return [...open.filter(isSmall), ...open.filter((download) => !isSmall(download))];
 }
 
 const extentBytes = 1024 * 1024;

@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { pieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, flightsOf, type PeerState } from './state.ts';
+import { type DownloadState, flightsOf, isSmall, type PeerState } from './state.ts';
 
 /**
  * Which pieces to ask which peer for. First what a waiting client needs next, in order; then the rarest, ties at random (Legout et al.,
@@ -28,6 +28,8 @@ interface Candidate {
 // What few hold and many lack would leave its holders once for each of the many, if each began with the next piece it needs: each
 // takes its share of it first, in order, and the rest from the others.
 const scarceFactor = 2;
+// Small blobs come right behind what a client waits for.
+const smallUrgency = 500_000;
 const sharedUrgency = 1_000_000;
 const notUrgent = 2_000_000;
 const lastResort = 3_000_000;
@@ -94,7 +96,8 @@ function listCandidates(
     for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
       const rarity = download.availability[piece] ?? 0;
       if (rarity === 0 || download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
-      const urgency = urgencyOf(download, piece, options.readerWindowPieces);
+      const nearest = urgencyOf(download, piece, options.readerWindowPieces);
+      const urgency = nearest === notUrgent && isSmall(download) ? smallUrgency : nearest;
       if (piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
         candidates.push({ download, piece, urgency, rarity, tie: random.next() });
         continue;

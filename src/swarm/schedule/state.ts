@@ -135,6 +135,11 @@ function extentSize(plan: PiecePlan, extent: number): number {
   return range.end - range.start;
 }
 
+/** One turn at the origin brings all of it. */
+export function isSmall(download: DownloadState): boolean {
+  return download.plan.extentCount <= 1;
+}
+
 export function markHeld(download: DownloadState, piece: number): boolean {
   if (!download.held.add(piece)) return false;
   if (download.availability[piece] === 0) changeUnheld(download, piece, -1);

@@ -276,6 +276,18 @@ describe('turns at the origin', () => {
     expect(originTurns(self, blobs, 0, options).turns).toHaveLength(20);
   });
 
+  it('begin with small blobs, and leave half of the window to large ones', () => {
+    const large = downloadOf(64 * MiB);
+    const small = Array.from({ length: 30 }, (_, at) => downloadOf(MiB / 2, { digest: `sha256:${at}` as Digest }));
+    for (const blob of [large, ...small]) join(blob, alice, [], { canAskOrigin: false });
+    for (const blob of [large, ...small]) join(blob, bob, []);
+    const { turns } = originTurns(self, [large, ...small], options.takeoverMs, options);
+    const due = (blobs: DownloadState[]) =>
+      blobs.flatMap((blob) => blob.extents.filter(({ dueSinceMs }) => dueSinceMs !== undefined)).length;
+    expect([due(small), due([large])]).toEqual([8, 4]);
+    expect(turns[0]!.download).not.toBe(large);
+  });
+
   it('ask once for the whole blob when the origin ignores Range', () => {
     const download = downloadOf(8 * MiB);
     download.isOriginWhole = true;
@@ -304,6 +316,15 @@ describe('the piece picker', () => {
     join(download, bob, [0, 1]);
     download.readers.set(1, 0);
     expect(pick(download, peerStates(alice, bob), { requests: 1, bytes: 16 * MiB })[0]!.first).toBe(0);
+  });
+
+  it('takes small blobs before the rest of large ones', () => {
+    const large = downloadOf(16 * MiB);
+    const small = downloadOf(64 * KiB, { digest: 'sha256:small' as Digest });
+    join(large, alice, [8]);
+    for (const peer of [alice, bob]) join(small, peer, 'all');
+    const picks = pickPieces(self, [large, small], peerStates(alice), { requests: 1, bytes: MiB }, 0, random, options);
+    expect(picks).toMatchObject([{ download: small, first: 0 }]);
   });
 
   it('shares out among those who fetch what a single peer holds, before anybody takes the same', () => {
