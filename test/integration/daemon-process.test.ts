@@ -20,7 +20,12 @@ beforeEach(async () => {
   children = [];
 });
 afterEach(async () => {
-  for (const child of children) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+  for (const child of children) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  }
   await rm(directory, { recursive: true, force: true, maxRetries: 5 });
 });
 
@@ -111,6 +116,16 @@ describe('shoal serve', () => {
     expect(await exited).toEqual([0, null]);
   });
 
+  test('lets in who sends the admin token, as `shoal pull` does', async () => {
+    const token = 'at least sixteen';
+    const node = await serve(['--admin.token', token, '--origins', '{"127.0.0.1:9":{"url":"http://127.0.0.1:9"}}']);
+    const pull = (env: Record<string, string>) =>
+      run(['pull', '127.0.0.1:9/demo/app', '--json'], { SHOAL_ADMIN: node.admin, ...env }).ended;
+    expect((await pull({})).stdout).toContain('ADMIN_FORBIDDEN');
+    // Let in, and told what the origin says.
+    expect((await pull({ SHOAL_ADMIN_TOKEN: token })).stdout).toContain('IMAGE_UNAVAILABLE');
+  });
+
   test('lets a running pull end at SIGTERM, and cuts it at the second', async () => {
     for (const cuts of [false, true]) {
       const gate = Promise.withResolvers<void>();
@@ -151,6 +166,9 @@ describe('shoal serve', () => {
   });
 
   test('says what is wrong, to what, and what to do, and ends with the documented code', async () => {
+    const lost = await run(serveArgs(['--fleet.bootstrap', 'nowhere'])).ended;
+    expect(lost.code).toBe(3);
+    expect(lost.stderr).toContain('"nowhere" is no bootstrap entry');
     const taken = createServer().listen(0, '127.0.0.1');
     await once(taken, 'listening');
     const address = taken.address();
