@@ -37,7 +37,9 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       undeliveredSinceMs: undefined,
     };
     download.members.set(peer, member);
+    download.membersVersion += 1;
   }
+  if (member.isFetching !== said.isFetching || member.canAskOrigin !== said.canAskOrigin) download.membersVersion += 1;
   member.isFetching = said.isFetching;
   member.canAskOrigin = said.canAskOrigin;
   for (const piece of [...member.have]) if (!pieces.has(piece)) unmarkMemberHas(download, member, piece);
@@ -66,7 +68,10 @@ export function applyMemberHas(
       if (flight.peer === undefined && !flight.isRace && isHeldByMembers(download, flight)) unneeded.push(flight.id);
     }
   }
-  if (member.have.isFull) member.isFetching = false;
+  if (member.have.isFull && member.isFetching) {
+    member.isFetching = false;
+    download.membersVersion += 1;
+  }
   return unneeded;
 }
 
@@ -117,6 +122,7 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
   if (member === undefined) return;
   if (extent === undefined) {
     member.canAskOrigin = false;
+    download.membersVersion += 1;
     for (const state of download.extents) state.claims.delete(peer);
     return;
   }

@@ -40,7 +40,7 @@ export function originTurns(
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const fullWindowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
     const windowBytes = isSmall(download) ? fullWindowBytes / 2 : fullWindowBytes;
-    let order: PeerId[] | undefined;
+    let order: readonly PeerId[] | undefined;
     const isRace = isRaced(download);
     const isStalled = restStalled(self, download, nowMs, options) && !isAlone(download);
     for (let extent = 0; extent < plan.extentCount; extent += 1) {
@@ -103,7 +103,6 @@ function turnAtMs(
   options: ScheduleOptions,
 ): number {
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
-  const rank = rankOf(self, order, download, extent, nowMs);
   // Before this node may ask, the others may not have been allowed to either.
   let quietSinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
   let claimants = 0;
@@ -115,6 +114,9 @@ function turnAtMs(
     quietSinceMs = Math.max(quietSinceMs, claim.progressMs + options.originStallMs);
     if (member === undefined || member.restsUntilMs <= nowMs) claimants += 1;
   }
+  // While a claim moves, the rank does not matter.
+  if (quietSinceMs > nowMs) return quietSinceMs;
+  const rank = rankOf(self, order, download, extent, nowMs);
   return quietSinceMs + Math.max(0, rank - claimants) * options.takeoverMs;
 }
 
@@ -122,7 +124,7 @@ function turnAtMs(
 function restStalled(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): boolean {
   let isOwnStalled = false;
   for (const { claims, unheld } of download.extents) {
-    if (unheld === 0) continue;
+    if (unheld === 0 || claims.size === 0) continue;
     for (const [peer, claim] of claims) {
       if (nowMs - claim.progressMs < options.originStallMs) continue;
       const member = download.members.get(peer);

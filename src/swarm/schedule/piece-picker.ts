@@ -2,12 +2,12 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { pieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, flightsOf, isSmall, type PeerState } from './state.ts';
+import { type DownloadState, flightsOf, isSmall, orderOnce, type PeerState } from './state.ts';
 
 /**
  * Which pieces to ask which peer for. First what a waiting client needs next, in order; then the rarest, ties at random (Legout et al.,
  * IMC 2006: without random ties, nodes that start together all want the same piece). The supplier is the holder that is expected
- * to be done first. Pure but for the injected randomness. O(missing pieces + picks * suppliers).
+ * to be done first. Pure but for the injected randomness. O(pieces on offer + picks * suppliers).
  */
 export interface PiecePick {
   readonly download: DownloadState;
@@ -45,6 +45,7 @@ export function pickPieces(
 ): PiecePick[] {
   if (budget.requests <= 0 || budget.bytes <= 0) return [];
   const candidates = listCandidates(self, downloads, random, options);
+  if (candidates.length === 0) return [];
   candidates.sort((a, b) => a.urgency - b.urgency || a.rarity - b.rarity || a.tie - b.tie);
   const load = new Map<PeerId, { requests: number; bytes: number }>();
   let suppliers = 0;
@@ -92,10 +93,11 @@ function listCandidates(
 ): Candidate[] {
   const candidates: Candidate[] = [];
   for (const download of downloads) {
+    if (download.supplied.size === 0) continue;
     const fetchers = fetchersOf(self, download);
-    for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
+    for (const piece of download.supplied) {
       const rarity = download.availability[piece] ?? 0;
-      if (rarity === 0 || download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
+      if (download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
       const nearest = urgencyOf(download, piece, options.readerWindowPieces);
       const urgency = nearest === notUrgent && isSmall(download) ? smallUrgency : nearest;
       if (piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
@@ -116,10 +118,12 @@ function listCandidates(
 }
 
 /** This node and the members that fetch too, in an order that all of them know. */
-function fetchersOf(self: PeerId, download: DownloadState): PeerId[] {
-  const fetchers = [self];
-  for (const member of download.members.values()) if (member.isFetching) fetchers.push(member.peer);
-  return fetchers.sort();
+function fetchersOf(self: PeerId, download: DownloadState): readonly PeerId[] {
+  return orderOnce(download, 'fetchers', self, () => {
+    const fetchers = [self];
+    for (const member of download.members.values()) if (member.isFetching) fetchers.push(member.peer);
+    return fetchers.sort();
+  });
 }
 
 function urgencyOf(download: DownloadState, piece: number, window: number): number {

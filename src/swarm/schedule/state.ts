@@ -38,8 +38,14 @@ export interface DownloadState {
   readonly order: number;
   readonly held: Bitfield;
   readonly members: Map<PeerId, MemberState>;
+  /** Grows whenever a member comes, goes, or changes whether it fetches or can ask the origin. */
+  membersVersion: number;
+  /** Orders of members that hold until the version changes. */
+  readonly orders: Map<string, { readonly key: string; readonly peers: readonly PeerId[] }>;
   /** Members (without this node) that hold each piece. */
   readonly availability: Uint16Array;
+  /** Pieces that members hold and this node lacks. */
+  readonly supplied: Set<number>;
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
   readonly extents: ExtentState[];
@@ -113,7 +119,10 @@ export function createDownloadState(input: {
     order: input.order,
     held,
     members: new Map(),
+    membersVersion: 0,
+    orders: new Map(),
     availability: new Uint16Array(plan.pieceCount),
+    supplied: new Set(),
     flights: new Map(),
     extents,
     unheld: plan.pieceCount,
@@ -142,6 +151,7 @@ export function isSmall(download: DownloadState): boolean {
 
 export function markHeld(download: DownloadState, piece: number): boolean {
   if (!download.held.add(piece)) return false;
+  download.supplied.delete(piece);
   if (download.availability[piece] === 0) changeUnheld(download, piece, -1);
   return true;
 }
@@ -149,13 +159,16 @@ export function markHeld(download: DownloadState, piece: number): boolean {
 export function unmarkHeld(download: DownloadState, piece: number): void {
   if (!download.held.delete(piece)) return;
   if (download.availability[piece] === 0) changeUnheld(download, piece, 1);
+  else download.supplied.add(piece);
 }
 
 export function markMemberHas(download: DownloadState, member: MemberState, piece: number): boolean {
   if (!member.have.add(piece)) return false;
   const before = download.availability[piece] ?? 0;
   download.availability[piece] = before + 1;
-  if (before === 0 && !download.held.has(piece)) changeUnheld(download, piece, -1);
+  if (before > 0 || download.held.has(piece)) return true;
+  download.supplied.add(piece);
+  changeUnheld(download, piece, -1);
   return true;
 }
 
@@ -164,7 +177,9 @@ export function unmarkMemberHas(download: DownloadState, member: MemberState, pi
   if (!member.have.delete(piece)) return;
   const left = (download.availability[piece] ?? 1) - 1;
   download.availability[piece] = left;
-  if (left === 0 && !download.held.has(piece)) changeUnheld(download, piece, 1);
+  if (left > 0 || download.held.has(piece)) return;
+  download.supplied.delete(piece);
+  changeUnheld(download, piece, 1);
 }
 
 export function dropMember(download: DownloadState, peer: PeerId): void {
@@ -172,7 +187,23 @@ export function dropMember(download: DownloadState, peer: PeerId): void {
   const member = download.members.get(peer);
   if (member === undefined) return;
   download.members.delete(peer);
+  download.membersVersion += 1;
   for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
+}
+
+/** Computes an order of members only when they have changed. */
+export function orderOnce(
+  download: DownloadState,
+  name: string,
+  self: PeerId,
+  compute: () => PeerId[],
+): readonly PeerId[] {
+  const key = `${download.membersVersion} ${download.isSelfReliant} ${self}`;
+  const known = download.orders.get(name);
+  if (known?.key === key) return known.peers;
+  const peers = compute();
+  download.orders.set(name, { key, peers });
+  return peers;
 }
 
 function changeUnheld(download: DownloadState, piece: number, by: number): void {

@@ -1,20 +1,22 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import { rendezvousWeight } from './rendezvous.ts';
-import type { DownloadState, MemberState } from './state.ts';
+import { type DownloadState, type MemberState, orderOnce } from './state.ts';
 
 /**
  * The order in which members take turns at the origin for one blob: all who fetch and can ask it, this node among them, by rendezvous
  * weight. Nodes that know the same members compute the same order. Who let a turn go by stays in it, so that what one node thinks
  * of another moves the turns of that one alone.
  */
-export function turnOrder(self: PeerId, download: DownloadState): PeerId[] {
-  const peers = [self];
-  if (!download.isSelfReliant) {
-    for (const member of download.members.values()) if (takesTurns(member)) peers.push(member.peer);
-  }
-  const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
-  return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
+export function turnOrder(self: PeerId, download: DownloadState): readonly PeerId[] {
+  return orderOnce(download, 'turns', self, () => {
+    const peers = [self];
+    if (!download.isSelfReliant) {
+      for (const member of download.members.values()) if (takesTurns(member)) peers.push(member.peer);
+    }
+    const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
+    return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
+  });
 }
 
 /** Whose turn an extent is, fixed once it begins: who comes and goes later changes the turns to come. */
