@@ -168,9 +168,9 @@ export async function createLabNetwork(): Promise<LabNetwork> {
 
 /** Text of the commit the figures belong to, marked when the sources differ from it. */
 export function describeCommit(): string {
-  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).trim();
+  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim();
   try {
-    const dirty = git('status', '--porcelain', '--', 'src') === '' ? '' : '-dirty';
+    const dirty = git('status', '--porcelain', '--', ':/src') === '' ? '' : '-dirty';
     return `${git('rev-parse', '--short=12', 'HEAD')}${dirty}`;
   } catch {
     return 'unknown';
