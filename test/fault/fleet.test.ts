@@ -125,8 +125,8 @@ describe('ten nodes that pull at once', () => {
     const imageBytes = pulled[0]?.bytes ?? 0;
     const ratio = origin.counters.blobBodyBytes / imageBytes;
     process.stdout.write(`ten nodes: origin sent ${ratio.toFixed(3)} x the image (${imageBytes} bytes)\n`);
-    // The fleet bench holds the strict figure, on capped links and a quiet machine; this bound, a third of what a fleet that
-    // does not share would take, only tells sharing from not sharing.
-    expect(ratio).toBeLessThan(nodeCount / 3);
+    // The fleet bench holds the strict figure, on capped links and a quiet machine; here ten processes starve each other of CPU, and
+    // a turn or two may be taken twice.
+    expect(ratio).toBeLessThan(1.2);
   });
 });
