@@ -1,6 +1,7 @@
 import { type Clock, delay, type Random } from '../lib/clock.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { BlobDownload } from './blob-download.ts';
 import type { BlobRequest } from './swarm.ts';
 
 /**
@@ -41,6 +42,17 @@ export class Resumption {
   /** Blobs to be tried again. */
   get size(): number {
     return this.#attempts.size;
+  }
+
+  /** A download ended: it is tried again if pieces are in hand and sources were what it lacked. */
+  ended({ digest, sizeBytes, repositories, error, heldPieces }: BlobDownload): void {
+    const isShortOfSources = error?.details['missingPieces'] !== undefined && heldPieces.size > 0;
+    if (!isShortOfSources) this.forget(digest);
+    else
+      this.failed(
+        digest,
+        repositories.map((repository) => ({ digest, sizeBytes, repository })),
+      );
   }
 
   /** A download failed for want of sources; `requests` name its blob, one for each repository that may have it. */

@@ -352,7 +352,9 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#ledger.transferEnded(transfer);
     countTransfer(this.#metrics, transfer);
     this.#deps.onTransferEnd?.(transfer);
-    this.#remember(download);
+    const [repository] = download.repositories;
+    if (download.state === 'complete' && repository !== undefined) this.#healing.fetched(digest, repository);
+    this.#resumption.ended(download);
     this.#metrics.activeDownloads.set(this.#downloads.size);
     this.#logger.info(
       {
@@ -363,19 +365,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       'download ended',
     );
     this.#decideSoon();
-  }
-
-  #remember(download: BlobDownload): void {
-    const { digest, sizeBytes, repositories, error } = download;
-    const [repository] = repositories;
-    if (download.state === 'complete' && repository !== undefined) this.#healing.fetched(digest, repository);
-    const isShortOfSources = error?.details['missingPieces'] !== undefined && download.heldPieces.size > 0;
-    if (!isShortOfSources) this.#resumption.forget(digest);
-    else
-      this.#resumption.failed(
-        digest,
-        repositories.map((where) => ({ digest, sizeBytes, repository: where })),
-      );
   }
 
   #tick(): void {
