@@ -52,7 +52,7 @@ async function settleDispute(
   const verdict = await arbitrate(deps, download, actual, signal);
   for (const signer of verdict.distrust) download.distrusted.add(signer);
   await download.dropPieces(verdict.drop);
-  deps.scheduler.distrust(download.digest, verdict.drop);
+  deps.scheduler.distrust(download.digest, verdict.drop, verdict.distrust);
   if (verdict.relyOnSelf) {
     download.isSelfReliant = true;
     deps.scheduler.relyOnSelf(download.digest);

@@ -32,6 +32,7 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       have: new Bitfield(pieceCount),
       isFetching: true,
       canAskOrigin: true,
+      isDistrusted: false,
       passedOverUntilMs: 0,
       restsUntilMs: 0,
       undeliveredSinceMs: undefined,
@@ -87,6 +88,7 @@ export function applyClaim(
   const state = download.extents[extent];
   if (state === undefined) return;
   const member = download.members.get(peer);
+  if (member?.isDistrusted === true) return;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
     state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
@@ -154,6 +156,15 @@ export function passOver(
     if (member.peer === peer || state.claims.has(member.peer)) continue;
     if (rankOf(member.peer, order, download, extent, nowMs) < rank) member.passedOverUntilMs = nowMs + passedOverMs;
   }
+}
+
+/** A member lied about the blob: nothing is left to it, and nobody waits for what it said it would fetch. */
+export function applyDistrust(download: DownloadState, peer: PeerId): void {
+  for (const extent of download.extents) extent.claims.delete(peer);
+  const member = download.members.get(peer);
+  if (member === undefined) return;
+  member.isDistrusted = true;
+  download.membersVersion += 1;
 }
 
 /** Moves what members are measured by, since this node could not hear them for so long. */

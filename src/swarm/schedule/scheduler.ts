@@ -2,9 +2,11 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock, Random } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { findBlockage } from './blockage.ts';
+import { addFlight, createRequest, removeFlight } from './flights.ts';
 import { pickHedges } from './hedges.ts';
 import {
   applyClaim,
+  applyDistrust,
   applyMemberHas,
   applyMemberState,
   applyRelease,
@@ -261,9 +263,10 @@ export class Scheduler {
   }
 
   /** Pieces that were held turned out suspect: they are fetched again, and nobody is believed to hold them unless it says so again. */
-  distrust(digest: Digest, pieces: Iterable<number>): void {
+  distrust(digest: Digest, pieces: Iterable<number>, signers: readonly PeerId[]): void {
     const download = this.#downloads.get(digest);
     if (download === undefined) return;
+    for (const signer of signers) applyDistrust(download, signer);
     for (const piece of pieces) {
       unmarkHeld(download, piece);
       for (const member of download.members.values()) unmarkMemberHas(download, member, piece);
@@ -290,7 +293,7 @@ export class Scheduler {
       this.#supply.received(Math.max(0, outcome.bytes - request.receivedBytes), request.peer !== undefined);
     const nowMs = this.#clock.nowMs();
     const download = this.#downloads.get(request.digest);
-    if (download !== undefined) this.#unflight(download, request);
+    if (download !== undefined) removeFlight(download, request);
     const moment = { nowMs, random: this.#random };
     const { peer } = request;
     if (peer === undefined) {
@@ -364,45 +367,21 @@ export class Scheduler {
     { first, count, isRace }: { first: number; count: number; isRace?: boolean },
     nowMs: number,
   ): RequestState {
-    const request: RequestState = {
-      id: this.#nextRequestId++,
-      digest: download.digest,
-      peer,
-      first,
-      count,
-      startedMs: nowMs,
-      progressMs: nowMs,
-      receivedBytes: 0,
-      isHedged: false,
-      isRace: isRace === true,
-      isStalled: false,
-    };
+    const run = { digest: download.digest, peer, first, count, isRace: isRace === true };
+    const request = createRequest(this.#nextRequestId++, run, nowMs);
     this.#requests.set(request.id, request);
     if (peer !== undefined) {
       const state = this.#peers.get(peer);
       state?.requests.add(request);
       if (state !== undefined) state.inFlightBytes += count * download.plan.pieceBytes;
     }
-    for (let piece = first; piece < first + count; piece += 1) {
-      if (download.held.has(piece)) continue;
-      const flights = download.flights.get(piece) ?? new Set();
-      flights.add(request);
-      download.flights.set(piece, flights);
-    }
+    addFlight(download, request);
     return request;
   }
 
   #fetch(pick: PiecePick, nowMs: number, isHedge: boolean): Action {
     const request = this.#start(pick.download, pick.peer, pick, nowMs);
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
-  }
-
-  #unflight(download: DownloadState, request: RequestState): void {
-    for (let piece = request.first; piece < request.first + request.count; piece += 1) {
-      const flights = download.flights.get(piece);
-      flights?.delete(request);
-      if (flights?.size === 0) download.flights.delete(piece);
-    }
   }
 
   /** Two fetch the same: the one that stands still, or else the lower in rank, stops. */

@@ -13,6 +13,8 @@ export interface MemberState {
   /** Whether it is still fetching: only those take turns at the origin. */
   isFetching: boolean;
   canAskOrigin: boolean;
+  /** Caught lying about this blob: it has no turns. */
+  isDistrusted: boolean;
   /** Until when its turns at the origin pass to the next in rank because it let one go by without a word. */
   passedOverUntilMs: number;
   /** Until when they do because it gave one up itself. */

@@ -59,5 +59,5 @@ export function holdsExtent(member: MemberState | undefined, download: DownloadS
 }
 
 export function takesTurns(member: MemberState): boolean {
-  return member.isFetching && member.canAskOrigin;
+  return member.isFetching && member.canAskOrigin && !member.isDistrusted;
 }

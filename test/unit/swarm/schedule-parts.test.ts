@@ -7,6 +7,7 @@ import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
 import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
 import {
   applyClaim,
+  applyDistrust,
   applyMemberHas,
   applyRelease,
   excuseMembers,
@@ -586,6 +587,16 @@ describe('what members say', () => {
     member.passedOverUntilMs = 100;
     applyMemberHas(download, alice, [1], 0);
     expect(member.passedOverUntilMs).toBe(0);
+  });
+
+  it('leaves no turn to who lied, and does not wait for what it claims', () => {
+    const download = downloadOf(4 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    applyClaim(self, download, alice, 0, 0, 0, options);
+    applyDistrust(download, alice);
+    applyClaim(self, download, alice, 1, 0, 0, options);
+    expect(download.extents.every(({ claims }) => claims.size === 0)).toBe(true);
+    expect(new Set(turnOrder(self, download))).toEqual(new Set([self, bob]));
   });
 
   it('is ignored of an extent that the blob does not have', () => {

@@ -142,7 +142,7 @@ describe('the scheduler of a lone node', () => {
     scheduler.allowOrigin(other);
     scheduler.readerAt(other, 1, 0);
     scheduler.requestProgress(99, 1);
-    scheduler.distrust(other, [0]);
+    scheduler.distrust(other, [0], []);
     scheduler.relyOnSelf(other);
     scheduler.pieceRefused(other, 0, alice);
     expect(scheduler.pieceStored(other, 0, 1)).toBe(false);
@@ -329,7 +329,7 @@ describe('the scheduler among peers', () => {
     const [request] = pieceRequests(scheduler.decide());
     scheduler.pieceStored(digest, 0, request!.id);
     scheduler.requestEnded(request!.id, { kind: 'done', bytes: 64 * 1024 });
-    scheduler.distrust(digest, [0]);
+    scheduler.distrust(digest, [0], []);
     expect(scheduler.decide()).toEqual([]);
     seed(scheduler, alice);
     expect(pieceRequests(scheduler.decide())).toHaveLength(1);
