@@ -6,6 +6,7 @@ import { PeerError } from '../errors.ts';
 import { MessageQueue } from '../message-queue.ts';
 import type { PeerMetrics } from '../peer-metrics.ts';
 import { type Channel, maxMessageBytes } from '../peer-network.ts';
+import { sparseWindowUpdates } from './sparse-window-updates.ts';
 import { closeStream, encodeFrame, receiveMessages } from './stream-messages.ts';
 
 export interface ChannelOptions {
@@ -42,6 +43,7 @@ export class StreamChannel implements Channel {
     this.#deps = deps;
     this.#options = options;
     this.#received = new MessageQueue(options.maxReceiveQueueBytes);
+    sparseWindowUpdates(this.#stream);
     this.#stream.addEventListener('close', () => this.#finish(false), { once: true });
     if (this.#stream.status === 'open') deps.tasks.run(() => this.#receive());
     else this.#finish(false);

@@ -2,6 +2,7 @@ import type { SecureContext } from 'node:tls';
 import { planPieces } from '../../content/piece-plan.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode } from '../../lib/errors.ts';
+import { joinSignals } from '../../lib/join-signals.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { Semaphore } from '../../lib/semaphore.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -72,7 +73,8 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
 
   async fetchPieces(request: PieceRequest, signal: AbortSignal): Promise<void> {
     checkRequest(request);
-    const running = this.#fetch(request, AbortSignal.any([signal, this.#stopping.signal]));
+    const joined = joinSignals(signal, this.#stopping.signal);
+    const running = this.#fetch(request, joined.signal).finally(() => joined[Symbol.dispose]());
     const settled = running.then(
       () => this.#metrics.fetches.add(1, { outcome: 'received' }),
       (error) => this.#metrics.fetches.add(1, { outcome: outcomeOf(error, signal) }),

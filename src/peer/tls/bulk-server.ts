@@ -5,6 +5,7 @@ import type { TLSSocket } from 'node:tls';
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode, toError } from '../../lib/errors.ts';
+import { joinSignals } from '../../lib/join-signals.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
@@ -170,8 +171,9 @@ class TlsBulkServer implements BulkServer {
     const gone = new AbortController();
     const onClose = () => gone.abort(new PeerError('PEER_CUT', 'the peer left', { details: { peer } }));
     response.once('close', onClose);
+    using joined = joinSignals(stopping, gone.signal);
     try {
-      await this.#serveRun(peer, asked, request, response, AbortSignal.any([stopping, gone.signal]));
+      await this.#serveRun(peer, asked, request, response, joined.signal);
     } finally {
       response.off('close', onClose);
       this.#count(peer, -1);
@@ -202,6 +204,7 @@ class TlsBulkServer implements BulkServer {
       this.#metrics.sentBytes.add(count);
     });
     const stopWatching = this.#watch(() => (sender.isWaitingForPeer ? sentBytes : undefined), transfer);
+    using joined = joinSignals(signal, transfer.signal);
     try {
       signal.throwIfAborted();
       const range = request.headers.range === undefined ? run : findRange(request.headers.range);
@@ -213,7 +216,7 @@ class TlsBulkServer implements BulkServer {
       response.writeHead(206, runHeaders(run));
       // Alone on the wire: joined with the first chunk, TLS would copy both into one buffer.
       response.flushHeaders();
-      await sender.send(AbortSignal.any([signal, transfer.signal]));
+      await sender.send(joined.signal);
       response.end();
       this.#metrics.requests.add(1, { outcome: 'sent' });
     } catch (error) {
