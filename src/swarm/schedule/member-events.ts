@@ -32,7 +32,6 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       have: new Bitfield(pieceCount),
       isFetching: true,
       canAskOrigin: true,
-      isDistrusted: false,
       passedOverUntilMs: 0,
       restsUntilMs: 0,
       undeliveredSinceMs: undefined,
@@ -55,7 +54,7 @@ export function applyMemberHas(
 ): number[] {
   const member = download.members.get(peer);
   // What nobody is believed to hold must not keep this node from reading it at the origin.
-  if (member === undefined || download.isSelfReliant) return [];
+  if (member === undefined || download.isSelfReliant || download.distrusted.has(peer)) return [];
   // It is there, and so it will take its turns.
   member.passedOverUntilMs = 0;
   const unneeded: number[] = [];
@@ -88,7 +87,7 @@ export function applyClaim(
   const state = download.extents[extent];
   if (state === undefined) return;
   const member = download.members.get(peer);
-  if (member?.isDistrusted === true) return;
+  if (download.distrusted.has(peer)) return;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
     state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
@@ -158,13 +157,14 @@ export function passOver(
   }
 }
 
-/** A member lied about the blob: nothing is left to it, and nobody waits for what it said it would fetch. */
+/** A member lied about the blob: nothing is left to it, nobody waits for what it said it would fetch, and what it holds does not count. */
 export function applyDistrust(download: DownloadState, peer: PeerId): void {
+  download.distrusted.add(peer);
+  download.membersVersion += 1;
   for (const extent of download.extents) extent.claims.delete(peer);
   const member = download.members.get(peer);
   if (member === undefined) return;
-  member.isDistrusted = true;
-  download.membersVersion += 1;
+  for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
 }
 
 /** Moves what members are measured by, since this node could not hear them for so long. */

@@ -140,7 +140,7 @@ function restStalled(self: PeerId, download: DownloadState, nowMs: number, optio
 const stalledRestMs = 20_000;
 
 function isAlone(download: DownloadState): boolean {
-  for (const member of download.members.values()) if (takesTurns(member)) return false;
+  for (const member of download.members.values()) if (takesTurns(download, member)) return false;
   return !download.isOriginWhole;
 }
 

@@ -13,8 +13,6 @@ export interface MemberState {
   /** Whether it is still fetching: only those take turns at the origin. */
   isFetching: boolean;
   canAskOrigin: boolean;
-  /** Caught lying about this blob: it has no turns. */
-  isDistrusted: boolean;
   /** Until when its turns at the origin pass to the next in rank because it let one go by without a word. */
   passedOverUntilMs: number;
   /** Until when they do because it gave one up itself. */
@@ -40,6 +38,8 @@ export interface DownloadState {
   readonly order: number;
   readonly held: Bitfield;
   readonly members: Map<PeerId, MemberState>;
+  /** Caught lying about this blob, members or not: they have no turns, and what they hold does not count. */
+  readonly distrusted: Set<PeerId>;
   /** Grows whenever a member comes, goes, or changes whether it fetches or can ask the origin. */
   membersVersion: number;
   /** Orders of members that hold until the version changes. */
@@ -121,6 +121,7 @@ export function createDownloadState(input: {
     order: input.order,
     held,
     members: new Map(),
+    distrusted: new Set(),
     membersVersion: 0,
     orders: new Map(),
     availability: new Uint16Array(plan.pieceCount),

@@ -12,7 +12,7 @@ export function turnOrder(self: PeerId, download: DownloadState): readonly PeerI
   return orderOnce(download, 'turns', self, () => {
     const peers = [self];
     if (!download.isSelfReliant) {
-      for (const member of download.members.values()) if (takesTurns(member)) peers.push(member.peer);
+      for (const member of download.members.values()) if (takesTurns(download, member)) peers.push(member.peer);
     }
     const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
     return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
@@ -58,6 +58,6 @@ export function holdsExtent(member: MemberState | undefined, download: DownloadS
   return true;
 }
 
-export function takesTurns(member: MemberState): boolean {
-  return member.isFetching && member.canAskOrigin && !member.isDistrusted;
+export function takesTurns(download: DownloadState, member: MemberState): boolean {
+  return member.isFetching && member.canAskOrigin && !download.distrusted.has(member.peer);
 }

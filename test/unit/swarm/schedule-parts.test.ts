@@ -597,6 +597,10 @@ describe('what members say', () => {
     applyClaim(self, download, alice, 1, 0, 0, options);
     expect(download.extents.every(({ claims }) => claims.size === 0)).toBe(true);
     expect(new Set(turnOrder(self, download))).toEqual(new Set([self, bob]));
+    // Not even when it comes back and says that it holds all.
+    dropMember(download, alice);
+    join(download, alice, 'all');
+    expect(download.availability[0]).toBe(0);
   });
 
   it('is ignored of an extent that the blob does not have', () => {
