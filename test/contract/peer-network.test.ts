@@ -163,7 +163,10 @@ describe.each([
     right.ban(left.self, 3_600_000);
     await lost(left, right);
     expect(right.peers()).toEqual([]);
-    await expect(right.dial(addressOf(left), signal)).rejects.toMatchObject({ code: 'PEER_UNTRUSTED' });
+    await expect(right.dial(addressOf(left), signal)).rejects.toMatchObject({
+      code: 'PEER_UNTRUSTED',
+      details: { reason: 'banned' },
+    });
     const dialled = await left.dial(addressOf(right), signal).catch((error: unknown) => error);
     expect(isCode(dialled, 'PEER_UNTRUSTED', 'PEER_UNREACHABLE')).toBe(true);
     expect(right.peers()).toEqual([]);

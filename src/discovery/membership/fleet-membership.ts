@@ -253,10 +253,10 @@ class FleetMembership implements Membership, AsyncDisposable {
       this.#plan.failed(target.address, clock.nowMs(), reason);
       this.#metrics.dials.add(1, { result: reason });
       const fields = { address: target.address, source: target.source, reason: toError(error).message };
-      if (reason === 'untrusted' && !this.#refused.has(target.address)) {
+      if (reason === 'untrusted' && !isBannedHere(error) && !this.#refused.has(target.address)) {
         if (this.#refused.size >= this.#options.maxMembers) this.#refused.clear();
         this.#refused.add(target.address);
-        logger.warn(fields, 'a node is not let in: its secret or its identity differs, or it is banned');
+        logger.warn(fields, 'a node is not let in: its secret or its identity differs, or it has banned this node');
       } else {
         logger.debug(fields, 'member could not be reached');
       }
@@ -306,6 +306,11 @@ class FleetMembership implements Membership, AsyncDisposable {
 function failureReason(error: unknown): 'unreachable' | 'untrusted' | 'self' {
   if (isCode(error, 'PEER_UNTRUSTED')) return 'untrusted';
   return error instanceof CodedError && error.details['reason'] === 'self' ? 'self' : 'unreachable';
+}
+
+/** Whom this node banned it has named in its log already. */
+function isBannedHere(error: unknown): boolean {
+  return isCode(error, 'PEER_UNTRUSTED') && error.details['reason'] === 'banned';
 }
 
 /** Adds the address the connection really comes from: behind NAT or in a container a node may not know it itself. */

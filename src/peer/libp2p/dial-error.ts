@@ -1,7 +1,9 @@
 import { PeerError } from '../errors.ts';
 
-/** Names of libp2p errors that mean the other side is not who it should be, or is refused here. */
-const untrustedNames = new Set(['DialDeniedError', 'ConnectionInterceptedError', 'UnexpectedPeerError']);
+/** What our own connection gater refuses, which is whom we banned. */
+const deniedNames = new Set(['DialDeniedError', 'ConnectionInterceptedError']);
+/** Names of libp2p errors that mean the other side is not who it should be. */
+const untrustedNames = new Set(['UnexpectedPeerError']);
 // libp2p wraps what Noise threw into an EncryptionFailedError that keeps only the text (libp2p upgrader.js).
 const noiseRefusal = /handshake stage \d validation fail|does not match expected|Invalid payload signature/;
 const selfDial = /dial self/;
@@ -9,9 +11,15 @@ const selfDial = /dial self/;
 /** Translates what libp2p's dial threw. */
 export function toDialError(error: unknown, address: string): PeerError {
   const causes = flatten(error);
+  if (causes.some((cause) => deniedNames.has(cause.name))) {
+    return new PeerError('PEER_UNTRUSTED', `${address} is banned by this node`, {
+      cause: error,
+      details: { address, reason: 'banned' },
+    });
+  }
   const isUntrusted = causes.some((cause) => untrustedNames.has(cause.name) || noiseRefusal.test(cause.message));
   if (isUntrusted) {
-    return new PeerError('PEER_UNTRUSTED', `${address} has another fleet secret or identity, or is banned`, {
+    return new PeerError('PEER_UNTRUSTED', `${address} has another fleet secret or identity`, {
       cause: error,
       details: { address, reason: 'handshake' },
     });

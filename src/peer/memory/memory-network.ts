@@ -241,7 +241,8 @@ class Node implements MemoryPeerNetwork {
     if (this.#hub.link(this.self, target.self) === 'cut') throw unreachable(target.self);
     await this.#roundTrip(target, signal);
     if (this.#hub.link(this.self, target.self) === 'cut') throw unreachable(target.self);
-    const isRefused = this.banned.has(target.self) || target.banned.has(this.self) || this.fleet !== target.fleet;
+    const isRefused = target.banned.has(this.self) || this.fleet !== target.fleet;
+    if (this.banned.has(target.self)) throw untrusted(target.self, 'banned');
     if (isRefused) throw untrusted(target.self);
     this.#hub.connect(this, target);
   }
@@ -269,6 +270,6 @@ function unreachable(peer: string, reason = 'dial'): PeerError {
   return new PeerError('PEER_UNREACHABLE', `cannot reach ${peer}`, { details: { peer, reason } });
 }
 
-function untrusted(peer: PeerId): PeerError {
-  return new PeerError('PEER_UNTRUSTED', `${peer} is not of this fleet or is banned`, { details: { peer } });
+function untrusted(peer: PeerId, reason = 'handshake'): PeerError {
+  return new PeerError('PEER_UNTRUSTED', `${peer} is not of this fleet or is banned`, { details: { peer, reason } });
 }

@@ -58,7 +58,7 @@ afterEach(async () => {
   expect(clock.pending).toBe(0);
 });
 
-async function start(overrides: Partial<MembershipOptions> = {}, fleet = ''): Promise<Node> {
+async function start(overrides: Partial<MembershipOptions> = {}, fleet = '', logger = silentLogger): Promise<Node> {
   const network = hub.join(testPeer(nodes.length), { fleet });
   const conditions: Node['conditions'] = new Map();
   const health: Health = {
@@ -75,7 +75,7 @@ async function start(overrides: Partial<MembershipOptions> = {}, fleet = ''): Pr
   };
   const random = seededRandom(nodes.length);
   const membership = await startMembership(
-    { network, resolver, clock, random, logger: silentLogger, health, metrics: noMetrics },
+    { network, resolver, clock, random, logger, health, metrics: noMetrics },
     { ...options, ...overrides },
   );
   const node = { network, membership, conditions, dialled };
@@ -88,6 +88,20 @@ describe('membership', () => {
     const node = await start();
     await node.membership.settled(signal);
     expect(node.conditions.size).toBe(0);
+  });
+
+  it('warns of a node of another fleet once, and not of one that this node has banned', async () => {
+    const warnings: unknown[] = [];
+    const logger = { ...silentLogger, warn: (fields: object) => void warnings.push(fields) };
+    const banned = await start();
+    const stranger = await start({}, 'another');
+    const bootstrap = ['/dns4/memory-1/tcp/5001', '/dns4/memory-2/tcp/5002'];
+    const node = await start({ bootstrap }, '', logger);
+    await clock.advanceAsync(2_000);
+    node.network.ban(banned.network.self, 3_600_000);
+    await clock.advanceAsync(60_000);
+    expect(warnings).toMatchObject([{ address: expect.stringContaining('memory-2') }]);
+    expect([stranger, banned, node].map(({ network }) => network.peers().length)).toEqual([0, 0, 0]);
   });
 
   it('meets everyone through one common address', async () => {
