@@ -1,6 +1,7 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { BlobKey, SignedPiece } from '../content/signed-piece.ts';
 import type { Digest } from '../oci/digest.ts';
+import type { PeerError } from './errors.ts';
 
 /**
  * The bulk plane: runs of pieces over HTTP/1.1 on mutual TLS 1.3 with peer-ID certificates. It moves bytes and knows who sent
@@ -23,6 +24,13 @@ export interface PieceRequest {
   readonly first: number;
   readonly count: number;
   onPiece(piece: SignedPiece, bytes: Uint8Array): Promise<void>;
+  /** The peer has begun its answer and has the pieces; bytes should follow at once. */
+  onHead?(): void;
+  /**
+   * The peer went on sending when the answer was over, which may be long after the promise has resolved. The error is PEER_PROTOCOL
+   * with `evidence`, as of a request that fails with it.
+   */
+  onBreach?(error: PeerError): void;
   /** Told of every arrival of bytes and how many came with it, for rates, stalls and hedges. */
   onProgress?(arrivedBytes: number): void;
 }

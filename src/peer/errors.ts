@@ -3,7 +3,7 @@ import { CodedError } from '../lib/errors.ts';
 export type PeerErrorCode =
   /** The peer cannot be reached. {peer, address?} */
   | 'PEER_UNREACHABLE'
-  /** The other side is not who it should be, or not of this fleet. {peer} */
+  /** The other side is not who it should be, or not of this fleet, or banned by this node (`reason` is `banned`). {peer, reason?} */
   | 'PEER_UNTRUSTED'
   /** Nothing moved for too long. {peer, stage: 'dial' | 'headers' | 'body'} */
   | 'PEER_STALLED'
@@ -13,7 +13,10 @@ export type PeerErrorCode =
   | 'PEER_BUSY'
   /** The peer closed before the end. {peer, receivedBytes} */
   | 'PEER_CUT'
-  /** The peer broke the protocol: bad frame, too long, wrong length. {peer} */
+  /**
+   * The peer broke the protocol: bad frame, too long, wrong length. {peer, evidence?}; `evidence` says what was asked and what came, and
+   * is there only when no version of an honest node does that.
+   */
   | 'PEER_PROTOCOL'
   /** A queue towards or from the peer passed its bound. {peer} */
   | 'PEER_OVERFLOW'

@@ -3,10 +3,11 @@ import type { Clock } from '../lib/clock.ts';
 
 /** Peers caught giving wrong bytes or false signatures, with what proves it. Bounded; the oldest ban makes room. */
 export interface Ban {
-  readonly reason: 'wrong bytes' | 'false signature' | 'signed wrong piece' | 'broke the protocol';
+  readonly reason: 'wrong bytes' | 'false signature' | 'signed wrong piece' | 'broke the protocol' | 'stalls';
   /** What a person can check: digest, piece, both hashes. */
   readonly evidence: string;
   readonly sinceMs: number;
+  readonly forMs: number;
 }
 
 const maxBans = 1024;
@@ -21,9 +22,9 @@ export class BanList {
     this.#banMs = options.banMs;
   }
 
-  add(peer: PeerId, reason: Ban['reason'], evidence: string): void {
+  add(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#banMs): void {
     this.#bans.delete(peer);
-    this.#bans.set(peer, { reason, evidence, sinceMs: this.#clock.wallMs() });
+    this.#bans.set(peer, { reason, evidence, sinceMs: this.#clock.wallMs(), forMs });
     for (const oldest of this.#bans.keys()) {
       if (this.#bans.size <= maxBans) break;
       this.#bans.delete(oldest);
@@ -32,7 +33,7 @@ export class BanList {
 
   find(peer: PeerId): Ban | undefined {
     const ban = this.#bans.get(peer);
-    if (ban === undefined || this.#clock.wallMs() - ban.sinceMs < this.#banMs) return ban;
+    if (ban === undefined || this.#clock.wallMs() - ban.sinceMs < ban.forMs) return ban;
     this.#bans.delete(peer);
     return undefined;
   }

@@ -5,6 +5,7 @@ import { isAbort, isCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
 import type { BulkAddress, BulkClient } from '../peer/bulk.ts';
+import { PeerError } from '../peer/errors.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { RequestOutcome } from './schedule/request-ends.ts';
@@ -22,8 +23,16 @@ export interface PeerRequestsDeps {
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
   readonly onStored: (download: BlobDownload, index: number, request: RequestState & { readonly peer: PeerId }) => void;
   readonly onRefused: (download: BlobDownload, index: number, peer: PeerId) => void;
-  /** A peer is caught: the evidence names blob, piece and hashes. */
-  readonly onLiar: (peer: PeerId, reason: 'wrong bytes' | 'false signature', evidence: string) => void;
+  /** A peer is caught: the evidence names blob, piece and hashes, or what was asked and what came. */
+  readonly onLiar: (
+    peer: PeerId,
+    reason: 'wrong bytes' | 'false signature' | 'broke the protocol',
+    evidence: string,
+  ) => void;
+  /** Bytes of pieces arrive. */
+  readonly onMoving: (peer: PeerId) => void;
+  /** A request was given up since nothing moved; `wasPromised`: the answer had begun as if the pieces followed. */
+  readonly onSilence: (request: RequestState & { readonly peer: PeerId }, wasPromised: boolean) => void;
 }
 
 // A TLS record is 16 KiB; the scheduler need not hear of each.
@@ -41,6 +50,11 @@ export async function runPeerRequest(
   let receivedBytes = 0;
   let reportedBytes = 0;
   let isLiar = false;
+  let wasPromised = false;
+  const breached = (error: PeerError) => {
+    const { evidence } = error.details;
+    if (typeof evidence === 'string') deps.onLiar(request.peer, 'broke the protocol', evidence);
+  };
   try {
     await deps.bulk.fetchPieces(
       {
@@ -49,7 +63,12 @@ export async function runPeerRequest(
         blob: { digest: download.digest, sizeBytes: download.sizeBytes },
         first: request.first,
         count: request.count,
+        onHead: () => {
+          wasPromised = true;
+        },
+        onBreach: breached,
         onProgress: (count) => {
+          if (receivedBytes === 0) deps.onMoving(request.peer);
           receivedBytes += count;
           if (receivedBytes - reportedBytes < progressStepBytes && reportedBytes > 0) return;
           reportedBytes = receivedBytes;
@@ -72,7 +91,10 @@ export async function runPeerRequest(
     );
     return isLiar ? { kind: 'failed' } : { kind: 'done', bytes };
   } catch (error) {
+    if (receivedBytes === 0 && (request.isStalled || isCode(error, 'PEER_STALLED')))
+      deps.onSilence(request, wasPromised);
     if (signal.aborted) return { kind: 'cancelled' };
+    if (error instanceof PeerError && error.code === 'PEER_PROTOCOL') breached(error);
     if (isCode(error, 'PEER_BUSY')) {
       const retryAfterMs = Number(error.details['retryAfterMs'] ?? 50);
       return { kind: 'busy', retryAfterMs };

@@ -34,6 +34,7 @@ import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
 import type { RequestState } from './schedule/state.ts';
+import { Stalls, stallBanMs } from './stalls.ts';
 import { startDownloads } from './start-downloads.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
 import { countTransfer, createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
@@ -89,6 +90,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #tasks: TaskGroup;
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger = new Ledger();
+  readonly #stalls: Stalls;
   readonly #patience: Patience;
   readonly #resumption: Resumption;
   readonly #healing: Healing;
@@ -118,6 +120,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       findRepository: deps.findRepository,
     });
     this.#bans = new BanList(clock, options);
+    this.#stalls = new Stalls(clock);
     this.#links = new MemberLinks(
       { network, clock, logger, tasks: this.#tasks },
       () => ({ bulkPort: options.bulkPort(), bulkHost: options.bulkHost, zone: options.zone }),
@@ -194,6 +197,11 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         this.#scheduler.pieceRefused(download.digest, index, peer);
       },
       onLiar: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
+      onMoving: (peer) => this.#stalls.moving(peer),
+      onSilence: ({ peer, startedMs }, wasPromised) => {
+        const evidence = this.#stalls.silent(peer, startedMs, wasPromised);
+        if (evidence !== undefined) this.#ban(peer, 'stalls', evidence, stallBanMs);
+      },
     };
     const fromOrigin: OriginRequestsDeps = {
       origin: deps.origin,
@@ -330,14 +338,14 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#decideSoon();
   }
 
-  #ban(peer: PeerId, reason: Ban['reason'], evidence: string): void {
+  #ban(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#options.banMs): void {
     if (this.#bans.has(peer) || peer === this.#deps.identity.peerId) return;
-    this.#bans.add(peer, reason, evidence);
+    this.#bans.add(peer, reason, evidence, forMs);
     this.#metrics.bans.add(1);
     this.#logger.warn({ peer, reason, evidence }, 'peer banned');
     this.#scheduler.ban(peer);
     // What it says of tags and providers is worth no more than its bytes.
-    this.#deps.network.ban(peer, this.#options.banMs);
+    this.#deps.network.ban(peer, forMs);
     this.#decideSoon();
   }
 

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { systemClock } from '../../src/lib/clock.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
 import type { BulkClient, PieceRequest } from '../../src/peer/bulk.ts';
+import type { PeerError } from '../../src/peer/errors.ts';
 import { generateIdentity, type PeerIdentity } from '../../src/peer/identity.ts';
 import { createBulkClient } from '../../src/peer/tls/bulk-client.ts';
 import { formatTarget } from '../../src/peer/tls/bulk-request.ts';
@@ -114,11 +115,47 @@ describe('bulk client against a hostile server', () => {
     const onPiece = async () => {
       pieces += 1;
     };
+    const breach = Promise.withResolvers<unknown>();
     // The surplus may come with the last piece or after it; the pieces before it are as good as any.
-    const failure: unknown = await client.fetchPieces({ ...request, onPiece }, signal).catch((error: unknown) => error);
-    if (failure !== undefined) expect(failure).toMatchObject({ code: 'PEER_PROTOCOL' });
+    client.fetchPieces({ ...request, onPiece, onBreach: breach.resolve }, signal).catch(breach.resolve);
+    const evidence = expect.stringMatching(
+      /^asked for bytes 0-299999 of sha256:\w+, went on behind them with 0x(00)+$/,
+    );
+    expect(await breach.promise).toMatchObject({ code: 'PEER_PROTOCOL', details: { evidence } });
     expect(pieces).toBe(1);
     await closed.promise;
+  });
+
+  it('holds nothing against a peer that says something in HTTP while the connection rests', async () => {
+    const closed = Promise.withResolvers<void>();
+    const sockets: TLSSocket[] = [];
+    const request = await serve((socket) => {
+      sockets.push(socket);
+      socket.once('close', closed.resolve);
+      socket.write(goodHead());
+      socket.write(blob.bytes);
+    });
+    let breaches = 0;
+    const onBreach = () => {
+      breaches += 1;
+    };
+    await client.fetchPieces({ ...request, onBreach }, signal);
+    sockets[0]!.write('HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\r\n');
+    await closed.promise;
+    expect(breaches).toBe(0);
+  });
+
+  it('has evidence against who does not speak HTTP, and none against who may speak another version of it', async () => {
+    const detailsOf = async (answer: string) => {
+      const request = await serve((socket) => socket.write(answer));
+      const failure: unknown = await client.fetchPieces(request, signal).catch((error: unknown) => error);
+      return (failure as PeerError).details;
+    };
+    const evidence = expect.stringContaining('the answer begins with 0x5353482d322e30');
+    expect(await detailsOf('SSH-2.0-OpenSSH\r\n\r\n')).toMatchObject({ evidence });
+    expect(await detailsOf('HTTP/1.1 207 New\r\ncontent-length: 0\r\n\r\n')).not.toHaveProperty('evidence');
+    expect(await detailsOf(goodHead({ [piecesHeader]: 'AAAA' }))).not.toHaveProperty('evidence');
+    expect(await detailsOf('HTTP/1.1 206 OK\r\na: b\r\na: b\r\n\r\n')).not.toHaveProperty('evidence');
   });
 
   it('says PEER_CUT when the body ends early', async () => {

@@ -155,7 +155,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   ): Promise<void> {
     try {
       const { isReusable, refusal } = await transfer.run(signal);
-      if (isReusable && !signal.aborted) this.#keep(connection, lane, key);
+      if (isReusable && !signal.aborted) this.#keep(connection, lane, key, transfer);
       else connection.destroy();
       if (refusal !== undefined) throw refusal;
     } finally {
@@ -172,7 +172,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
     return undefined;
   }
 
-  #keep(connection: BulkConnection, lane: Lane, key: string): void {
+  #keep(connection: BulkConnection, lane: Lane, key: string, last: PieceTransfer): void {
     if (connection.isClosed || this.#idleCount >= this.#options.maxIdleConnections) {
       connection.destroy();
       return;
@@ -181,14 +181,15 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
     const idle = { connection, cancelTimer };
     lane.idle.push(idle);
     this.#idleCount += 1;
-    connection.rest(() => {
+    const onClose = () => {
       const at = lane.idle.indexOf(idle);
       if (at < 0) return;
       lane.idle.splice(at, 1);
       this.#idleCount -= 1;
       cancelTimer();
       this.#dropLane(key, lane);
-    });
+    };
+    connection.rest(onClose, (bytes) => last.tellStray(bytes));
   }
 
   #dropLane(key: string, lane: Lane): void {

@@ -31,6 +31,7 @@ export class BulkConnection {
   #error: Error | undefined;
   #isClosed = false;
   #onIdleClose: (() => void) | undefined;
+  #onStray: ((bytes: Buffer) => void) | undefined;
 
   private constructor(context: SecureContext, { host, port }: BulkAddress) {
     const options = {
@@ -109,14 +110,16 @@ export class BulkConnection {
   send(owner: ConnectionOwner, head: string): void {
     this.#owner = owner;
     this.#onIdleClose = undefined;
+    this.#onStray = undefined;
     this.#socket.write(head, 'latin1');
     if (this.#isClosed) queueMicrotask(() => owner.onClosed(this.#error));
   }
 
-  /** Takes the connection back after a complete answer; whatever arrives now closes it. */
-  rest(onClose: () => void): void {
+  /** Takes the connection back after a complete answer; whatever arrives now closes it, and its first bytes are told of. */
+  rest(onClose: () => void, onStray: (bytes: Buffer) => void): void {
     this.#owner = undefined;
     this.#onIdleClose = onClose;
+    this.#onStray = onStray;
     this.resume();
   }
 
@@ -131,12 +134,20 @@ export class BulkConnection {
 
   destroy(): void {
     this.#owner = undefined;
+    this.#onStray = undefined;
     this.#socket.destroy();
   }
 
   #onRead(count: number, buffer: Uint8Array): boolean {
-    if (this.#owner === undefined) this.#socket.destroy();
-    else this.#owner.onBytes(Buffer.from(buffer.buffer, buffer.byteOffset, count));
+    const bytes = Buffer.from(buffer.buffer, buffer.byteOffset, count);
+    if (this.#owner !== undefined) {
+      this.#owner.onBytes(bytes);
+      return true;
+    }
+    const onStray = this.#onStray;
+    this.#onStray = undefined;
+    this.#socket.destroy();
+    onStray?.(bytes);
     return true;
   }
 

@@ -89,7 +89,7 @@ export class PieceTransfer implements ConnectionOwner {
       const head = await this.#unlessFailed(this.#headArrived.promise);
       if (head.status !== 206) return this.#endRefused(head);
       await this.#receive(this.#readRunHead(head));
-      if (this.#waitingBytes > 0) throw this.#error('PEER_PROTOCOL', 'sent more than was asked');
+      if (this.#waitingBytes > 0) throw this.#tooMuch(this.#waiting[0] ?? Buffer.alloc(0));
       return { isReusable: isKeptAlive(head) };
     } catch (error) {
       this.#fail(error);
@@ -109,6 +109,11 @@ export class PieceTransfer implements ConnectionOwner {
     this.#receivedBytes += bytes.length;
     this.#request.onProgress?.(bytes.length);
     this.#place(bytes);
+  }
+
+  /** Bytes came when the answer was over. What begins like another answer may mean something in another version: no breach. */
+  tellStray(bytes: Buffer): void {
+    if (!isHttp(bytes)) this.#request.onBreach?.(this.#tooMuch(bytes));
   }
 
   onClosed(cause: Error | undefined): void {
@@ -133,11 +138,23 @@ export class PieceTransfer implements ConnectionOwner {
       }
       const rest = this.#head.subarray(head.length);
       this.#head = undefined;
+      if (head.status === 206) this.#request.onHead?.();
       this.#headArrived.resolve(head);
       if (rest.length > 0) this.onBytes(rest);
     } catch (cause) {
-      this.#fail(this.#error('PEER_PROTOCOL', 'sent an unreadable head', {}, cause));
+      const evidence = `asked for ${this.#asked}, the answer begins with ${sample(Buffer.concat([before, bytes]))}`;
+      const isProof = this.#head !== undefined && !isHttp(this.#head);
+      this.#fail(this.#error('PEER_PROTOCOL', 'sent an unreadable head', isProof ? { evidence } : {}, cause));
     }
+  }
+
+  get #asked(): string {
+    return `bytes ${this.#range.start}-${this.#range.end - 1} of ${this.#request.blob.digest}`;
+  }
+
+  #tooMuch(stray: Buffer): PeerError {
+    const evidence = `asked for ${this.#asked}, went on behind them with ${sample(stray)}`;
+    return this.#error('PEER_PROTOCOL', 'sent more than was asked', { evidence });
   }
 
   #readRunHead(head: ResponseHead): readonly SignedPiece[] {
@@ -276,6 +293,21 @@ export class PieceTransfer implements ConnectionOwner {
 
 function isKeptAlive(head: ResponseHead): boolean {
   return head.headers.get('connection')?.toLowerCase() !== 'close';
+}
+
+const httpStart = Buffer.from('HTTP/1.');
+
+/** Whether it begins as the head of an answer does, as far as it goes. */
+function isHttp(bytes: Buffer): boolean {
+  const length = Math.min(bytes.length, httpStart.length);
+  return bytes.subarray(0, length).equals(httpStart.subarray(0, length));
+}
+
+// Enough to recognise what it is, in a line of a log.
+const sampleBytes = 16;
+
+function sample(bytes: Buffer): string {
+  return `0x${bytes.subarray(0, sampleBytes).toString('hex')}`;
 }
 
 /** Rounds up to a power of two, so that pieces of all sizes share few kinds of buffers. */

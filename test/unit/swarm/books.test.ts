@@ -6,6 +6,7 @@ import type { Digest } from '../../../src/oci/digest.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
 import { Ledger } from '../../../src/swarm/ledger.ts';
 import { Resumption } from '../../../src/swarm/resumption.ts';
+import { Stalls } from '../../../src/swarm/stalls.ts';
 import type { BlobRequest, Transfer } from '../../../src/swarm/swarm.ts';
 import { UploadQueue, type UploadTicket } from '../../../src/swarm/upload-queue.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
@@ -16,7 +17,12 @@ describe('the ban list', () => {
     const clock = new FakeClock();
     const bans = new BanList(clock, { banMs: 1_000 });
     bans.add(alice, 'wrong bytes', 'piece 3');
-    expect(bans.find(alice)).toEqual({ reason: 'wrong bytes', evidence: 'piece 3', sinceMs: clock.wallMs() });
+    expect(bans.find(alice)).toEqual({
+      reason: 'wrong bytes',
+      evidence: 'piece 3',
+      sinceMs: clock.wallMs(),
+      forMs: 1_000,
+    });
     clock.advance(999);
     expect([...bans.list().keys()]).toEqual([alice]);
     clock.advance(1);
@@ -24,11 +30,72 @@ describe('the ban list', () => {
     expect(bans.has(alice)).toBe(false);
   });
 
+  it('forgets each ban after its own time', () => {
+    const clock = new FakeClock();
+    const bans = new BanList(clock, { banMs: 1_000 });
+    bans.add(alice, 'stalls', '', 100);
+    bans.add(bob, 'wrong bytes', '');
+    clock.advance(100);
+    expect([...bans.list().keys()]).toEqual([bob]);
+  });
+
   it('makes room by the oldest ban', () => {
     const bans = new BanList(new FakeClock(), { banMs: 1_000 });
     for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'wrong bytes', '');
     expect(bans.list().size).toBe(1_024);
     expect(bans.has('p0' as PeerId)).toBe(false);
+  });
+});
+
+describe('the stalls', () => {
+  const setUp = () => {
+    const clock = new FakeClock();
+    const stalls = new Stalls(clock);
+    /** A request begins now and ends four seconds later without a byte. */
+    const round = (wasPromised: boolean, peer = alice) => {
+      const startedMs = clock.nowMs();
+      clock.advance(4_000);
+      return stalls.silent(peer, startedMs, wasPromised);
+    };
+    return { clock, stalls, round };
+  };
+
+  it('hold three answers in a row that begin and bring nothing against a peer', () => {
+    const { round } = setUp();
+    expect([round(true), round(true), round(true)]).toEqual([
+      undefined,
+      undefined,
+      '3 requests in a row within 12 s brought no byte, each after it had answered a greeting',
+    ]);
+  });
+
+  it('hold twice as many requests against a peer that may only be busy', () => {
+    const { round } = setUp();
+    expect(Array.from({ length: 6 }, () => round(false) !== undefined)).toEqual([...Array(5).fill(false), true]);
+  });
+
+  it('hold nothing against a peer that sent a byte in between', () => {
+    const { stalls, round } = setUp();
+    for (let time = 0; time < 9; time += 1) {
+      expect(round(time % 2 === 0)).toBeUndefined();
+      if (time % 2 === 1) stalls.moving(alice);
+    }
+  });
+
+  it('count what overlaps once: a peer that froze under several requests is not one that stalls', () => {
+    const { clock, stalls } = setUp();
+    clock.advance(4_000);
+    for (let at = 0; at < 9; at += 1) expect(stalls.silent(alice, clock.nowMs() - 4_000 + at, true)).toBeUndefined();
+  });
+
+  it('forget what is long ago, and the peer that stalled first when there are too many', () => {
+    const { clock, round } = setUp();
+    round(true);
+    round(true);
+    clock.advance(600_001);
+    expect([round(true), round(true)]).toEqual([undefined, undefined]);
+    for (let at = 0; at < 1_024; at += 1) round(false, `p${at}` as PeerId);
+    expect(round(true)).toBeUndefined();
   });
 });
 

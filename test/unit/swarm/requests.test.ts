@@ -62,6 +62,8 @@ describe('a request to a peer', () => {
       onProgress: (_, receivedBytes) => progress.push(receivedBytes),
       onStored: (_, index) => events.push(`stored ${index}`),
       onRefused: (_, index) => events.push(`refused ${index}`),
+      onMoving: () => events.push('moving'),
+      onSilence: (_, wasPromised) => events.push(`silent, ${wasPromised ? 'promised' : 'not promised'}`),
       onLiar: (_, reason, evidence) => events.push(`${reason}: ${evidence.replace(/^sha256:\S+ /, '')}`),
     };
     const run = (changes: Partial<PeerRequestsDeps> = {}, abort: AbortSignal = signal) =>
@@ -78,7 +80,7 @@ describe('a request to a peer', () => {
       }
     });
     expect(await run()).toEqual({ kind: 'done', bytes: 128 * 1024 });
-    expect(events).toEqual(['stored 0', 'stored 1']);
+    expect(events).toEqual(['moving', 'stored 0', 'stored 1']);
     expect(progress[0]).toBe(64 * 1024);
     expect(download.suppliers.get(1)).toBe(peer.peerId);
   });
@@ -149,6 +151,42 @@ describe('a request to a peer', () => {
     });
     expect(await run()).toEqual(outcome);
     expect(download.account.stalls).toBe('code' in error && error.code === 'PEER_STALLED' ? 1 : 0);
+  });
+
+  it.each<[string, string | undefined, string[]]>([
+    ['convicts a peer that provably broke the protocol', 'went on', ['broke the protocol: went on']],
+    ['does not convict a peer that may speak another version', undefined, []],
+  ])('%s', async (_, evidence, told) => {
+    const { run, events } = await setUp(() => async () => {
+      throw new PeerError('PEER_PROTOCOL', '', { details: evidence === undefined ? {} : { evidence } });
+    });
+    expect(await run()).toEqual({ kind: 'failed' });
+    expect(events).toEqual(told);
+  });
+
+  it('convicts a peer that goes on sending once its answer is over', async () => {
+    let tell: PieceRequest['onBreach'];
+    const { run, events } = await setUp(() => async (request) => {
+      tell = request.onBreach;
+    });
+    expect(await run()).toMatchObject({ kind: 'done' });
+    tell?.(new PeerError('PEER_PROTOCOL', '', { details: { evidence: 'went on' } }));
+    expect(events).toEqual(['broke the protocol: went on']);
+  });
+
+  it('tells of a request that stood still without a byte, and whether the answer had begun', async () => {
+    const { run, events } = await setUp(() => async (request) => {
+      request.onHead?.();
+      throw new PeerError('PEER_STALLED', '');
+    });
+    await run();
+    expect(events).toEqual(['silent, promised']);
+    const moved = await setUp(() => async (request) => {
+      request.onProgress?.(1);
+      throw new PeerError('PEER_STALLED', '');
+    });
+    await moved.run();
+    expect(moved.events).toEqual(['moving']);
   });
 
   it('fails for a peer whose address is not known', async () => {
