@@ -9,8 +9,8 @@ import type { DownloadReader, Transfer } from './swarm.ts';
 
 /**
  * Streams a range of a download: what is verified by piece now, the last piece's worth of the range only once the digest of the
- * whole blob is, and from the store when it is there. When the digest was wrong and pieces were fetched anew, a reader that gave
- * out other bytes than those that proved right fails: it never completes on wrong bytes.
+ * whole blob is, and from the store when it is there. When pieces were thrown away and came anew, a reader that gave
+ * out other bytes fails at once: it never completes on wrong bytes.
  */
 /** What a reader needs of its download. */
 export interface ReadableDownload {
@@ -59,13 +59,17 @@ export class BlobDownloadReader implements DownloadReader {
     for (const piece of pieces) if (this.#given.has(piece.index)) this.#doubted.push(piece);
   }
 
+  /** A doubted piece has come anew. With other bytes than those given out there is no way to a right end: better cut now than late. */
+  replaced(piece: SignedPiece): void {
+    for (const { index, hash } of this.#doubted) {
+      if (index === piece.index && Buffer.compare(piece.hash, hash) !== 0) this.#fail(index);
+    }
+  }
+
   /** The digest is right over these pieces. */
   settle(proven: ReadonlyMap<number, SignedPiece>): void {
-    const { digest } = this.#download;
     for (const { index, hash } of this.#doubted) {
-      if (Buffer.compare(proven.get(index)?.hash ?? noHash, hash) === 0) continue;
-      const details = { digest, piece: index };
-      this.#error = new SwarmError('SWARM_DIGEST_MISMATCH', 'bytes that were given out proved wrong', { details });
+      if (Buffer.compare(proven.get(index)?.hash ?? noHash, hash) !== 0) this.#fail(index);
     }
   }
 
@@ -113,6 +117,11 @@ export class BlobDownloadReader implements DownloadReader {
     const last = piece + 8;
     while (piece < last && download.hasPiece(piece + 1)) piece += 1;
     return Math.min(pieceRange(download.plan, piece).end, this.#withheldFrom);
+  }
+
+  #fail(piece: number): void {
+    const details = { digest: this.#download.digest, piece };
+    this.#error = new SwarmError('SWARM_DIGEST_MISMATCH', 'bytes that were given out proved wrong', { details });
   }
 
   /** Before the read, so that pieces thrown away while it runs count as given. */

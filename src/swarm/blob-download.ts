@@ -56,12 +56,14 @@ export class BlobDownload implements Download {
   #verifier: PrefixVerifier | undefined;
   #prefixPieces = 0;
   #nextReader = 1;
-  /** Pieces of others that were thrown away because the digest was wrong; what proves different later convicts its signer. */
-  readonly suspects = new Map<number, SignedPiece>();
+  /** Pieces that were thrown away because they are doubted; what proves different once the digest is right is its signer's fault. */
+  readonly suspects = new Map<string, Suspect>();
   /** Signers caught lying about this blob. */
   readonly distrusted = new Set<PeerId>();
   /** Only own readings count any more. */
   isSelfReliant = false;
+  /** Grows whenever pieces are thrown away: who looked at all pieces before has looked at others. */
+  epoch = 0;
   #mismatches = 0;
   #ownMismatches = 0;
   /** Told when a reader starts to wait at a piece, moves on (another piece) or leaves (undefined). */
@@ -174,6 +176,7 @@ export class BlobDownload implements Download {
       this.suppliers.delete(piece.index);
     }
     this.missing = undefined;
+    for (const reader of this.#readers) reader.replaced(piece);
     this.#advance(ingest);
     this.notify();
     return true;
@@ -202,27 +205,43 @@ export class BlobDownload implements Download {
   async dropPieces(indexes: readonly number[]): Promise<void> {
     const ingest = this.#ingest;
     if (ingest === undefined) return;
+    this.epoch += 1;
     this.#verifier?.close();
     const dropped = indexes.flatMap((index) => ingest.pieces.get(index) ?? []);
     for (const reader of this.#readers) reader.doubt(dropped);
     await ingest.dropPieces(indexes);
     for (const index of indexes) this.suppliers.delete(index);
+    if (this.hasEnded) return;
+    // Another drop may have opened one meanwhile.
+    this.#verifier?.close();
     this.#openVerifier(ingest);
     this.#state = 'fetching';
     this.account.waitFor({ for: 'queue' });
   }
 
-  /** Remembers the suspects of a wrong digest; returns how often it was wrong. */
-  countMismatch(foreign: readonly SignedPiece[]): number {
-    for (const piece of foreign) this.suspects.set(piece.index, piece);
+  /** Returns how often the digest was wrong. */
+  countMismatch(): number {
     this.#mismatches += 1;
     return this.#mismatches;
+  }
+
+  /** Remembers what somebody signed until the digest is right; `isTakenBack`: its signer says itself that it was wrong. */
+  suspect(piece: SignedPiece, isTakenBack = false): void {
+    const key = `${piece.signer} ${piece.index}`;
+    if (this.suspects.has(key) || this.suspects.size >= maxSuspects) return;
+    this.suspects.set(key, { piece, isTakenBack });
   }
 
   /** Returns how often this node's own readings alone were wrong. */
   countOwnMismatch(): number {
     this.#ownMismatches += 1;
     return this.#ownMismatches;
+  }
+
+  /** Whether it is one of those that were thrown away. */
+  isSuspect(piece: SignedPiece): boolean {
+    const suspect = this.suspects.get(`${piece.signer} ${piece.index}`);
+    return suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) === 0;
   }
 
   readPiece(target: Uint8Array, position: number): Promise<number> {
@@ -307,5 +326,14 @@ export class BlobDownload implements Download {
     this.notify();
   }
 }
+
+/** What is held against a signer until it is known whether the piece was right. */
+export interface Suspect {
+  readonly piece: SignedPiece;
+  readonly isTakenBack: boolean;
+}
+
+// Two wrong pieces of a signer are enough for a ban; this is all pieces of a layer of some GiB, about 1 MiB.
+const maxSuspects = 4096;
 
 const noPieces: ReadonlyMap<number, SignedPiece> = new Map();

@@ -1,20 +1,25 @@
 import type { PeerId } from '../content/peer-id.ts';
+import type { SignedPiece } from '../content/signed-piece.ts';
 import type { Directory } from '../discovery/directory.ts';
 import { isCode, toError } from '../lib/errors.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
-import { type ArbitrationDeps, arbitrate, provenLies } from './arbitration.ts';
+import { type ArbitrationDeps, arbitrate, provenWrong } from './arbitration.ts';
 import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
+import type { Disputes } from './disputes.ts';
 import { SwarmError } from './errors.ts';
 import type { MemberTalk } from './member-talk.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
+import type { Strikes } from './strikes.ts';
 
 /** How a download ends: all pieces held -> digest verified -> committed and announced; or arbitration and on; or failure. */
 export interface CompletionDeps extends ArbitrationDeps {
   readonly directory: Directory;
   readonly scheduler: Scheduler;
   readonly talk: MemberTalk;
+  readonly disputes: Disputes;
+  readonly strikes: Strikes;
   readonly tasks: TaskGroup;
   readonly ban: (peer: PeerId, reason: Ban['reason'], evidence: string) => void;
   /** Takes the ended download out of the books. */
@@ -25,15 +30,19 @@ export interface CompletionDeps extends ArbitrationDeps {
 /** Verifies and commits in a task of its own. */
 export function finishDownload(deps: CompletionDeps, download: BlobDownload): void {
   deps.tasks.run(async (signal) => {
+    const { epoch } = download;
     try {
       const actual = await download.verify(signal);
+      // Pieces were thrown away meanwhile: this begins anew when they have come back.
+      if (download.epoch !== epoch) return;
       if (actual !== download.digest) {
         await settleDispute(deps, download, actual, signal);
         return;
       }
-      for (const { signer, evidence } of provenLies(download)) deps.ban(signer, 'signed wrong piece', evidence);
+      judgeSigners(deps, download);
       await download.commit(actual);
     } catch (error) {
+      if (download.epoch !== epoch && !signal.aborted && isCode(error, 'CONTENT_CLOSED')) return;
       await failDownload(deps, download, error);
       return;
     }
@@ -49,17 +58,34 @@ async function settleDispute(
   actual: Digest,
   signal: AbortSignal,
 ): Promise<void> {
-  const verdict = await arbitrate(deps, download, actual, signal);
-  for (const signer of verdict.distrust) download.distrusted.add(signer);
-  await download.dropPieces(verdict.drop);
-  deps.scheduler.distrust(download.digest, verdict.drop, verdict.distrust);
-  if (verdict.relyOnSelf) {
-    download.isSelfReliant = true;
-    deps.scheduler.relyOnSelf(download.digest);
+  const members = deps.scheduler.downloads.get(download.digest)?.members.keys() ?? [];
+  const check = (piece: SignedPiece) => deps.disputes.check(download, piece, signal);
+  const verdict = await arbitrate(deps, download, actual, members, check, signal);
+  if (verdict.kind === 'found') return;
+  for (const index of verdict.drop) {
+    const piece = download.heldPieces.get(index);
+    if (piece !== undefined && piece.signer !== deps.identity.peerId) download.suspect(piece);
   }
-  // Members stop asking for what this node does not stand for any more, and say what they hold themselves.
-  deps.talk.restate(download, !verdict.relyOnSelf);
+  await download.dropPieces(verdict.drop);
+  deps.scheduler.distrust(download.digest, verdict.drop, []);
+  download.isSelfReliant = true;
+  deps.scheduler.relyOnSelf(download.digest);
+  // Members stop asking for what this node does not stand for any more.
+  deps.talk.restate(download, false);
   deps.decideSoon();
+}
+
+/** The digest proves who signed wrong pieces. */
+function judgeSigners(deps: CompletionDeps, download: BlobDownload): void {
+  const { digest } = download;
+  for (const { signer, evidence, isBanned } of deps.strikes.judge(digest, provenWrong(download))) {
+    if (isBanned) deps.ban(signer, 'signed wrong piece', evidence);
+    else
+      deps.logger.warn(
+        { peer: signer, digest, evidence },
+        'a signer was wrong once: it is suspect, the next time it is banned',
+      );
+  }
 }
 
 /** Ends a download with an error; its pieces stay in the ingest for the next attempt. */

@@ -1,5 +1,6 @@
 import { Bitfield } from '../content/bitfield.ts';
 import type { PeerId } from '../content/peer-id.ts';
+import type { SignedPiece } from '../content/signed-piece.ts';
 import type { Provider } from '../discovery/directory.ts';
 import { type Clock, delay } from '../lib/clock.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
@@ -25,6 +26,8 @@ export interface MemberTalkDeps {
   readonly clock: Clock;
   readonly isConnected: (peer: PeerId) => boolean;
   readonly downloads: ReadonlyMap<Digest, BlobDownload>;
+  /** A member shows a piece as it holds it. */
+  readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
 }
 
 // Below this many holders a piece is news. Three uplinks feed a new piece to a fleet in a few rounds of doubling.
@@ -115,11 +118,15 @@ export class MemberTalk {
     }
   }
 
+  /** Tells every member, also those that hold all: a piece is no less wrong for that. */
+  tellAll(digest: Digest, message: SwarmMessage): void {
+    for (const peer of this.#deps.scheduler.downloads.get(digest)?.members.keys() ?? [])
+      this.#links.send(peer, message);
+  }
+
   /** Says anew what this node holds, to members that fetch and to those that hold all; may ask them for the same. */
   restate(download: BlobDownload, wantsReply: boolean): void {
-    const state = this.stateOf(download, wantsReply);
-    for (const peer of this.#deps.scheduler.downloads.get(download.digest)?.members.keys() ?? [])
-      this.#links.send(peer, state);
+    this.tellAll(download.digest, this.stateOf(download, wantsReply));
   }
 
   /** Tells that a turn at the origin begins. */
@@ -179,6 +186,9 @@ export class MemberTalk {
         break;
       case 'whole':
         scheduler.originIsWhole(digest);
+        break;
+      case 'signed':
+        this.#deps.onSigned(peer, digest, message.piece);
         break;
     }
   }

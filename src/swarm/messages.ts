@@ -1,3 +1,5 @@
+import { findPeerId } from '../content/peer-id.ts';
+import type { SignedPiece } from '../content/signed-piece.ts';
 import { WireError, WireReader, WireWriter } from '../lib/wire.ts';
 import { type Digest, findDigest } from '../oci/digest.ts';
 
@@ -28,14 +30,18 @@ export type SwarmMessage =
   /** This node gave the extent up; `extent` undefined = it cannot ask the origin at all. */
   | { readonly kind: 'release'; readonly digest: Digest; readonly extent: number | undefined }
   /** The origin ignores Range for this blob: one member streams all of it. */
-  | { readonly kind: 'whole'; readonly digest: Digest };
+  | { readonly kind: 'whole'; readonly digest: Digest }
+  /** A piece as this node holds it, with the word of who read it: whoever holds another version should look who is right. */
+  | { readonly kind: 'signed'; readonly digest: Digest; readonly piece: SignedPiece };
 
-const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole'] as const;
+const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole', 'signed'] as const;
 
 // 16 TiB at 4 MiB pieces; far above any layer, far below what arithmetic bears.
 const maxPieces = 1 << 22;
 const maxBlobBytes = 2 ** 44;
 const maxBitfieldBytes = 96 * 1024;
+// content/peer-id.ts
+const maxSignerBytes = 56;
 const maxMessagesPerFrame = 4096;
 // A name or an address, or nothing.
 const hostPattern = /^[A-Za-z0-9._:-]*$/;
@@ -84,6 +90,11 @@ function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
     case 'release':
       writer.number(message.extent === undefined ? 0 : message.extent + 1);
       return;
+    case 'signed': {
+      const { index, hash, signer, signature } = message.piece;
+      writer.number(index).text(signer).fixed(hash).fixed(signature);
+      return;
+    }
     default:
       return;
   }
@@ -124,6 +135,14 @@ function decodeMessage(reader: WireReader): SwarmMessage {
     case 'release': {
       const extent = reader.number(maxPieces + 1);
       return { kind, digest, extent: extent === 0 ? undefined : extent - 1 };
+    }
+    case 'signed': {
+      const index = reader.number(maxPieces);
+      const signer = findPeerId(reader.text(maxSignerBytes));
+      if (signer === undefined) throw new WireError('WIRE_INVALID', 'not a signer');
+      // Copies: the frame they came in is gone long before they are.
+      const hash = Uint8Array.from(reader.fixed(32));
+      return { kind, digest, piece: { index, hash, signer, signature: Uint8Array.from(reader.fixed(64)) } };
     }
     default:
       return { kind, digest };

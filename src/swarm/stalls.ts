@@ -42,10 +42,10 @@ export class Stalls {
   }
 }
 
-// Three answers that begin and bring nothing; or six requests that are not even answered, as at a peer whose upload slots are all
+// Two answers that begin and bring nothing, a stall of four seconds each; or six requests that are not even answered, as at a peer whose upload slots are all
 // taken by slow links.
 const bannedAtWeight = 6;
-const promisedWeight = 2;
+const promisedWeight = 3;
 // As long as a ban for it lasts: who stalls less often than that costs next to nothing.
 const forgottenAfterMs = 600_000;
 // A fleet of a thousand that all stand still at once.

@@ -17,6 +17,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { type Ban, BanList } from './bans.ts';
 import { BlobDownload } from './blob-download.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
+import { Disputes } from './disputes.ts';
 import { SwarmError } from './errors.ts';
 import { Healing } from './healing.ts';
 import { Ledger } from './ledger.ts';
@@ -33,9 +34,9 @@ import { PieceShare } from './piece-share.ts';
 import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
-import type { RequestState } from './schedule/state.ts';
 import { Stalls, stallBanMs } from './stalls.ts';
 import { startDownloads } from './start-downloads.ts';
+import { Strikes } from './strikes.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
 import { countTransfer, createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
 
@@ -70,6 +71,8 @@ const haveEveryTicks = 2;
 const decideAfterMs = 2;
 // Short downloads end between ticks; where their time went is looked at when something begins, but not for every piece.
 const observeStepMs = 10;
+// Pieces that no request brought; the scheduler counts from one.
+const noRequest = 0;
 
 export function createSwarm(deps: SwarmDeps, options: SwarmOptions): SwarmNode {
   return new SwarmNode(deps, options);
@@ -151,6 +154,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         clock,
         isConnected: (peer) => network.findPeer(peer) !== undefined,
         downloads: this.#downloads,
+        onSigned: (peer, digest, piece) => this.#completion.disputes.heard(peer, digest, piece),
       },
       this.#links,
     );
@@ -190,7 +194,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         const bytes = download.pieceBytes(index);
         this.#ledger.accountOf(request.peer).received += bytes;
         this.#metrics.receivedBytes.add(bytes, { source: 'peer' });
-        this.#stored(download, index, request);
+        this.#stored(download, index, request.id);
       },
       onRefused: (download, index, peer) => {
         this.#ledger.accountOf(peer).rejected += 1;
@@ -211,7 +215,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       onProgress,
       onStored: (download, index, request) => {
         this.#metrics.receivedBytes.add(download.pieceBytes(index), { source: 'origin' });
-        this.#stored(download, index, request);
+        this.#stored(download, index, request.id);
       },
       onWhole: (download) => {
         this.#scheduler.originIsWhole(download.digest);
@@ -219,14 +223,28 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         this.#decideSoon();
       },
     };
-    this.#completion = {
+    const common = {
       origin: deps.origin,
       identity,
+      clock,
       random,
       logger,
-      directory: deps.directory,
       scheduler: this.#scheduler,
       talk: this.#talk,
+    };
+    const disputes = new Disputes({
+      ...common,
+      findDownload: (digest) => this.#downloads.get(digest),
+      runTask: (work) => this.#tasks.run(work),
+      onStored: (download, index) => this.#stored(download, index, noRequest),
+      onFalseSignature: (peer, evidence) => this.#ban(peer, 'false signature', evidence),
+      decideSoon: () => this.#decideSoon(),
+    });
+    this.#completion = {
+      ...common,
+      disputes,
+      strikes: new Strikes(clock),
+      directory: deps.directory,
       tasks: this.#tasks,
       ban: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
       onEnd: (download) => this.#end(download),
@@ -327,10 +345,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     observeDownloads(deps, this.#downloads.values(), this.#options.schedule, afterMs);
   }
 
-  #stored(download: BlobDownload, index: number, request: RequestState): void {
+  #stored(download: BlobDownload, index: number, requestId: number): void {
     // A piece that lands just after its download failed says nothing about the one that may have taken its place.
     if (this.#downloads.get(download.digest) !== download) return;
-    if (!this.#scheduler.pieceStored(download.digest, index, request.id)) return;
+    if (!this.#scheduler.pieceStored(download.digest, index, requestId)) return;
     this.#patience.renew(download.digest);
     this.#talk.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)

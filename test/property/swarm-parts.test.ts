@@ -16,6 +16,7 @@ import {
 } from '../../src/swarm/schedule/state.ts';
 import { rankOf, turnOrder } from '../../src/swarm/schedule/turn-order.ts';
 import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
+import { testPeer } from '../support/discovery.ts';
 
 const MiB = 1024 * 1024;
 const hexDigit = fc.constantFrom(...'0123456789abcdef');
@@ -45,6 +46,16 @@ const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
   fc.record({ kind: fc.constantFrom('leave' as const, 'whole' as const), digest: digests }),
   fc.record({ kind: fc.constant('have' as const), digest: digests, pieces: fc.array(piece, { maxLength: 50 }) }),
   fc.record({ kind: fc.constant('claim' as const), digest: digests, extent: piece, receivedBytes: bytes }),
+  fc.record({
+    kind: fc.constant('signed' as const),
+    digest: digests,
+    piece: fc.record({
+      index: piece,
+      signer: fc.constant(testPeer(1)),
+      hash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+      signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+    }),
+  }),
   fc.record({
     kind: fc.constant('release' as const),
     digest: digests,

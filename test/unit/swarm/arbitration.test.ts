@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { seededRandom } from '../../../src/lib/clock.ts';
+import type { PeerId } from '../../../src/content/peer-id.ts';
+import { pieceHash } from '../../../src/content/piece-hash.ts';
+import { type SignedPiece, signPiece } from '../../../src/content/signed-piece.ts';
+import { seededRandom, systemClock } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
 import { TaskGroup } from '../../../src/lib/task-group.ts';
 import { type Digest, digestOf } from '../../../src/oci/digest.ts';
@@ -8,8 +11,14 @@ import { OriginError } from '../../../src/origin/errors.ts';
 import { createMemoryOrigin, type MemoryOriginOptions } from '../../../src/origin/memory/memory-origin.ts';
 import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.ts';
 import { createMemoryStore } from '../../../src/store/memory/memory-store.ts';
-import { arbitrate, provenLies } from '../../../src/swarm/arbitration.ts';
+import { arbitrate, provenWrong } from '../../../src/swarm/arbitration.ts';
+import { AuditPlan } from '../../../src/swarm/audit-plan.ts';
+import { Disputes } from '../../../src/swarm/disputes.ts';
 import { Healing } from '../../../src/swarm/healing.ts';
+import type { MemberTalk } from '../../../src/swarm/member-talk.ts';
+import type { SwarmMessage } from '../../../src/swarm/messages.ts';
+import type { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
+import { Strikes } from '../../../src/swarm/strikes.ts';
 import type { BlobRequest } from '../../../src/swarm/swarm.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { makeBlob } from '../../support/memory-piece-source.ts';
@@ -33,86 +42,255 @@ describe('the arbitration of a wrong digest', () => {
       const { signer, isWrong } = signers[index % signers.length]!;
       await kit.storePiece(index, signer, isWrong === true);
     }
-    const deps = { origin, identity: self, random: seededRandom(1), logger: silentLogger };
-    const judge = async () => arbitrate(deps, kit.download, await kit.download.verify(signal), signal);
-    return { ...kit, origin, judge };
+    const stored: number[] = [];
+    const said: SwarmMessage[] = [];
+    const distrusted: string[] = [];
+    const warnings: string[] = [];
+    const scheduler = {
+      distrust: (_: Digest, pieces: number[]) => distrusted.push(...pieces.map(String)),
+      memberHas() {},
+    };
+    const talk = { tellAll: (_: Digest, message: SwarmMessage) => said.push(message), restate: () => {} };
+    const tasks = new TaskGroup(() => {});
+    const deps = {
+      origin,
+      identity: self,
+      clock: systemClock,
+      random: seededRandom(1),
+      logger: { ...silentLogger, warn: (_: object, message: string) => void warnings.push(message) },
+    };
+    const disputes = new Disputes({
+      ...deps,
+      scheduler: scheduler as unknown as Scheduler,
+      talk: talk as unknown as MemberTalk,
+      findDownload: () => kit.download,
+      runTask: (work) => tasks.run(work),
+      onStored: (_, index) => stored.push(index),
+      onFalseSignature: (peer, evidence) => warnings.push(`${peer}: ${evidence}`),
+      decideSoon: () => {},
+    });
+    const judge = async () => {
+      const check = (piece: SignedPiece) => disputes.check(kit.download, piece, signal);
+      return arbitrate(deps, kit.download, await kit.download.verify(signal), [honest.peerId], check, signal);
+    };
+    const quiet = () => until(() => tasks.size === 0, 'nothing runs');
+    return { ...kit, origin, judge, disputes, stored, said, distrusted, warnings, quiet };
   }
   const all = [0, 1, 2, 3, 4, 5, 6];
+  const away: MemoryOriginOptions = {
+    beforeCall: () => {
+      throw new OriginError('ORIGIN_UNAVAILABLE', 'away');
+    },
+  };
 
   it('catches the one whose sample differs from the origin’s, and leaves the pieces of the others', async () => {
-    const { judge, download, origin } = await setUp([
+    const { judge, download, stored, said } = await setUp([
       { signer: self },
       { signer: liar, isWrong: true },
       { signer: honest },
     ]);
-    expect(await judge()).toEqual({ drop: [1, 4], distrust: [liar.peerId], relyOnSelf: false });
-    expect([...download.suspects.keys()]).toEqual([1, 2, 4, 5]);
-    // One small piece of each signer.
-    expect(origin.sentBytes).toBeLessThan(300 * 1024);
+    expect(await judge()).toEqual({ kind: 'found' });
+    // What was compared is in its place already; the other piece is to be fetched.
+    expect(stored).toHaveLength(1);
+    expect([...download.heldPieces.keys()].sort()).toEqual(
+      all.filter((index) => ![1, 4].includes(index) || stored.includes(index)),
+    );
+    expect([...download.distrusted]).toEqual([liar.peerId]);
+    expect(said).toMatchObject([{ kind: 'signed', piece: { index: stored[0], signer: self.peerId } }]);
+  });
+
+  it('puts an own wrong reading right, tells the others, and throws nothing else away', async () => {
+    const { judge, download, storePiece, stored, said, digest, origin } = await setUp([
+      { signer: self },
+      { signer: honest },
+    ]);
+    await download.dropPieces([2]);
+    await storePiece(2, self, true);
+    expect(await judge()).toEqual({ kind: 'found' });
+    expect([stored, download.heldPieces.size, download.distrusted.size]).toEqual([[2], 7, 0]);
+    expect(said).toMatchObject([{ kind: 'signed', piece: { index: 2, signer: self.peerId } }]);
+    expect(await download.verify(signal)).toBe(digest);
+    expect(origin.sentBytes).toBeLessThanOrEqual(2 * MiB);
+    expect(provenWrong(download)).toEqual([]);
   });
 
   it.each<[string, MemoryOriginOptions]>([
-    [
-      'cannot be asked',
-      {
-        beforeCall: () => {
-          throw new OriginError('ORIGIN_UNAVAILABLE', 'away');
-        },
-      },
-    ],
+    ['cannot be asked', away],
     ['has no ranges', { servesRanges: false }],
   ])('believes nobody but this node when the origin %s', async (_, options) => {
-    const signers = [{ signer: self }, { signer: liar, isWrong: true }, { signer: honest }];
-    const { judge, origin } = await setUp(signers, options);
-    expect(await judge()).toEqual({ drop: [1, 2, 4, 5], distrust: [], relyOnSelf: true });
+    const { judge, origin } = await setUp(
+      [{ signer: self }, { signer: liar, isWrong: true }, { signer: honest }],
+      options,
+    );
+    expect(await judge()).toEqual({ kind: 'relyOnSelf', drop: [1, 2, 4, 5] });
     expect(origin.sentBytes).toBe(0);
   });
 
   it('believes nobody but this node when no repository is known', async () => {
     const { judge, download } = await setUp([{ signer: liar, isWrong: true }]);
     download.repositories.length = 0;
-    expect(await judge()).toEqual({ drop: all, distrust: [], relyOnSelf: true });
+    expect(await judge()).toEqual({ kind: 'relyOnSelf', drop: all });
   });
 
   it('catches who lied in one large piece alone, and keeps all that others signed', async () => {
-    const { judge, download, storePiece, origin } = await setUp([{ signer: honest }]);
+    const { judge, download, storePiece, origin, digest } = await setUp([{ signer: honest }]);
     await download.dropPieces([0, 5, 6]);
     await storePiece(0, liar);
     await storePiece(5, liar);
     await storePiece(6, liar, true);
-    expect(await judge()).toEqual({ drop: [0, 5, 6], distrust: [liar.peerId], relyOnSelf: false });
+    expect(await judge()).toEqual({ kind: 'found' });
+    expect([...download.heldPieces.keys()].sort()).toEqual([1, 2, 3, 4, 6]);
     // No more than would have been read anew.
     expect(origin.sentBytes).toBeLessThanOrEqual(2 * MiB);
+    await storePiece(0);
+    await storePiece(5);
+    expect(await download.verify(signal)).toBe(digest);
+    const wrong = provenWrong(download);
+    expect(wrong).toMatchObject([{ signer: liar.peerId, isTakenBack: false }]);
+    expect(wrong[0]!.evidence).toMatch(/^sha256:\w{64} piece 6: signed \w{64} \(signature \w{128}\), is \w{64}$/);
   });
 
-  it('reads all anew when what others signed is right and own readings are not', async () => {
-    const { judge } = await setUp([{ signer: self, isWrong: true }, { signer: honest }]);
-    expect(await judge()).toEqual({ drop: all, distrust: [], relyOnSelf: true });
+  it('gives up when every piece is as the origin has it', async () => {
+    const { judge, download } = await setUp([{ signer: self }, { signer: honest }], {
+      alterBody: async function* (_, chunks) {
+        for await (const chunk of chunks) yield chunk.map((byte) => byte ^ 1);
+      },
+    });
+    await download.dropPieces(all);
+    const wrongly = await openTestDownload(self, 2 * MiB);
+    for (const index of all) {
+      const { bytes } = wrongly.pieceOf(index);
+      const other = bytes.map((byte) => byte ^ 1);
+      const key = { digest: download.digest, sizeBytes: download.sizeBytes };
+      const piece = signPiece(index % 2 === 0 ? self : honest, key, index, pieceHash(other));
+      await download.storePiece(piece, other, { from: 'origin' });
+    }
+    await expect(judge()).rejects.toMatchObject({ code: 'SWARM_DIGEST_MISMATCH' });
   });
 
-  it('reads its own readings anew, and gives the origin up after a few times', async () => {
-    const { judge } = await setUp([{ signer: self, isWrong: true }]);
-    expect(await judge()).toEqual({ drop: all, distrust: [], relyOnSelf: true });
+  it('reads its own readings anew when they cannot be compared, and gives up after a few times', async () => {
+    const { judge } = await setUp([{ signer: self, isWrong: true }], away);
+    expect(await judge()).toEqual({ kind: 'relyOnSelf', drop: all });
     await judge();
     await expect(judge()).rejects.toMatchObject({ code: 'SWARM_DIGEST_MISMATCH' });
   });
 
   it('gives up at once on a blob of no bytes', async () => {
     const { download } = await openTestDownload(self, 0);
-    const deps = { origin: createMemoryOrigin(), identity: self, random: seededRandom(1), logger: silentLogger };
-    const actual = digestOf(Buffer.from('x'));
-    await expect(arbitrate(deps, download, actual, signal)).rejects.toMatchObject({ code: 'SWARM_DIGEST_MISMATCH' });
+    const deps = {
+      origin: createMemoryOrigin(),
+      identity: self,
+      clock: systemClock,
+      random: seededRandom(1),
+      logger: silentLogger,
+    };
+    const judged = arbitrate(deps, download, digestOf(Buffer.from('x')), [], async () => 'right', signal);
+    await expect(judged).rejects.toMatchObject({ code: 'SWARM_DIGEST_MISMATCH' });
   });
 
-  it('has proof only of hashes that differ from those of the right blob', async () => {
-    const { judge, download, storePiece, digest } = await setUp([{ signer: liar, isWrong: true }, { signer: honest }]);
-    await judge();
-    await download.dropPieces(all);
-    for (const index of all) await storePiece(index);
-    expect(await download.verify(signal)).toBe(digest);
-    const lies = provenLies(download);
-    expect(new Set(lies.map(({ signer }) => signer))).toEqual(new Set([liar.peerId]));
-    expect(lies[0]!.evidence).toMatch(/^sha256:\w{64} piece 0: signed \w{64} \(signature \w{128}\), is \w{64}$/);
+  it('looks at the origin when a member shows another version, and believes who is right', async () => {
+    const victim = await setUp([{ signer: liar, isWrong: true }, { signer: honest }]);
+    victim.disputes.heard(honest.peerId, victim.digest, victim.pieceOf(2, honest).piece);
+    await victim.quiet();
+    expect([[...victim.download.distrusted], victim.stored]).toEqual([[liar.peerId], [2]]);
+    expect(victim.said).toMatchObject([{ kind: 'signed', piece: { index: 2, signer: self.peerId } }]);
+
+    const right = await setUp([{ signer: honest }]);
+    right.disputes.heard(liar.peerId, right.digest, right.pieceOf(2, liar, true).piece);
+    await right.quiet();
+    expect([[...right.download.distrusted], right.stored]).toEqual([[liar.peerId], []]);
+    expect(right.download.heldPieces.size).toBe(7);
+  });
+
+  it('throws away the one piece that its own signer takes back, and does not take it again', async () => {
+    const { disputes, download, digest, pieceOf, origin, quiet, distrusted } = await setUp([
+      { signer: honest },
+      { signer: liar },
+    ]);
+    const wrong = download.heldPieces.get(2)!;
+    const corrected = { ...pieceOf(2, honest, true).piece };
+    disputes.heard(honest.peerId, digest, corrected);
+    await quiet();
+    expect([download.hasPiece(2), download.heldPieces.size, download.distrusted.size]).toEqual([false, 6, 0]);
+    expect([download.isSuspect(wrong), download.isSuspect(corrected), distrusted]).toEqual([true, false, ['2']]);
+    expect(origin.sentBytes).toBe(0);
+  });
+
+  it('reads no more of the origin at a member’s word than a few pieces, and nothing at a false signature', async () => {
+    const { disputes, digest, pieceOf, origin, quiet, warnings, storePiece, download } = await setUp([
+      { signer: self },
+    ]);
+    for (let time = 0; time < 20; time += 1) {
+      const { piece } = pieceOf(time % 7, liar, true);
+      disputes.heard(liar.peerId, digest, { ...piece, signature: piece.signature.map((byte) => byte ^ 1) });
+    }
+    await quiet();
+    expect([origin.sentBytes, warnings.length]).toEqual([0, 20]);
+    for (let time = 0; time < 20; time += 1) {
+      disputes.heard(honest.peerId, digest, pieceOf(0, await generateIdentity(), true).piece);
+      await quiet();
+      if (!download.hasPiece(0)) await storePiece(0, self);
+    }
+    expect(origin.sentBytes).toBe(8 * 64 * 1024);
+  });
+});
+
+describe('the plan of an audit', () => {
+  it('begins with own pieces in their order and with the next signer in the ring, and leaves out nothing', async () => {
+    const { pieceOf } = await openTestDownload(self, 8 * MiB);
+    const ring = [honest.peerId, self.peerId, liar.peerId];
+    const pieces = Array.from({ length: 19 }, (_, index) => pieceOf(index, [self, honest, liar][index % 3]).piece);
+    const plan = new AuditPlan(self.peerId, pieces, ring, seededRandom(1));
+    const rounds: SignedPiece[][] = [];
+    for (let round = plan.next(); round.length > 0; round = plan.next()) rounds.push(round);
+    expect(rounds[0]!.map(({ signer }) => signer)).toEqual([self.peerId, liar.peerId]);
+    expect(rounds[1]!.map(({ signer }) => signer)).toEqual([self.peerId, self.peerId, honest.peerId, liar.peerId]);
+    const own = rounds.flat().filter(({ signer }) => signer === self.peerId);
+    expect(own.map(({ index }) => index)).toEqual([0, 3, 6, 9, 12, 15, 18]);
+    expect(
+      rounds
+        .flat()
+        .map(({ index }) => index)
+        .sort((a, b) => a - b),
+    ).toEqual(pieces.map(({ index }) => index));
+    expect(Math.max(...rounds.map((round) => round.length))).toBeLessThanOrEqual(8);
+  });
+});
+
+describe('the strikes of a signer', () => {
+  const [one, other] = [digestOf(Buffer.from('1')), digestOf(Buffer.from('2'))];
+  const wrong = (isTakenBack = false) => ({ signer: liar.peerId, evidence: 'piece 1', isTakenBack });
+
+  it('make it a suspect at one wrong piece, and ban it at two of one blob', () => {
+    const strikes = new Strikes(new FakeClock());
+    expect(strikes.judge(one, [wrong()])).toEqual([{ signer: liar.peerId, evidence: 'piece 1', isBanned: false }]);
+    expect(new Strikes(new FakeClock()).judge(one, [wrong(), wrong()])[0]?.isBanned).toBe(true);
+  });
+
+  it('ban it at the second blob, with both as evidence, and begin anew then', () => {
+    const strikes = new Strikes(new FakeClock());
+    strikes.judge(one, [wrong()]);
+    expect(strikes.judge(one, [wrong()])[0]?.isBanned).toBe(false);
+    expect(strikes.judge(other, [wrong()])).toEqual([
+      { signer: liar.peerId, evidence: 'piece 1; piece 1', isBanned: true },
+    ]);
+    expect(strikes.judge(one, [wrong()])[0]?.isBanned).toBe(false);
+  });
+
+  it('count once per blob what it took back itself, however many pieces', () => {
+    const strikes = new Strikes(new FakeClock());
+    expect(strikes.judge(one, [wrong(true), wrong(true), wrong(true)])[0]?.isBanned).toBe(false);
+    expect(strikes.judge(other, [wrong(true)])[0]?.isBanned).toBe(true);
+  });
+
+  it('are forgotten after a day, and the oldest when there are too many', () => {
+    const clock = new FakeClock();
+    const strikes = new Strikes(clock);
+    strikes.judge(one, [wrong()]);
+    clock.advance(86_400_000);
+    expect(strikes.judge(other, [wrong()])[0]?.isBanned).toBe(false);
+    for (let at = 0; at < 1_024; at += 1) strikes.judge(one, [{ ...wrong(), signer: `p${at}` as PeerId }]);
+    expect(strikes.judge(one, [wrong()])[0]?.isBanned).toBe(false);
   });
 });
 

@@ -160,8 +160,9 @@ describe('the talk of a node', () => {
     const tasks = new TaskGroup(() => {});
     const connected = new Set<PeerId>();
     const isConnected = (peer: PeerId) => connected.has(peer);
+    const onSigned = (peer: PeerId) => void sent.push({ peer, message: { kind: 'whole', digest: kit.digest } });
     const talk = new MemberTalk(
-      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads, clock, isConnected },
+      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads, clock, isConnected, onSigned },
       { send: (peer, message) => void sent.push({ peer, message }) },
     );
     const state = (changes: Partial<SwarmMessage & { kind: 'state' }> = {}) => ({
