@@ -5,6 +5,7 @@ import type { Fault, RunningRace } from './faults.ts';
 import type { Finding } from './findings.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import type { RandomImage } from './random-image.ts';
+import { waitForRest } from './rest.ts';
 
 export type StartPattern = 'together' | 'staggered' | 'rolling';
 
@@ -87,6 +88,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
 
   const readOriginSent = async () => (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
   const sentBefore = await readOriginSent();
+  await waitForRest(measured);
   const usageBefore = await Promise.all(measured.map((child) => child.readUsage()));
   const splitBefore = await Promise.all(measured.map((child) => readCpuSplit(child.pid)));
   const pulls = startPulls(runners, options, wantedBytes);
