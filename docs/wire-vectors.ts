@@ -18,6 +18,7 @@ import { encodeSessionMessage } from '../src/peer/libp2p/session-message.ts';
 import { formatRange, formatTarget } from '../src/peer/tls/bulk-request.ts';
 import { packPieces, piecesHeader } from '../src/peer/tls/piece-header.ts';
 import { encodeFrame, swarmProtocol } from '../src/swarm/messages.ts';
+import { markOf } from '../src/swarm/piece-mark.ts';
 import { table } from './markdown.ts';
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
@@ -91,7 +92,8 @@ export async function wireVectors(): Promise<string> {
         ]),
       ),
     ],
-    ['swarm: have piece 0', hex(encodeFrame([{ kind: 'have', digest, pieces: [0] }]))],
+    ['swarm: have piece 0', hex(encodeFrame([{ kind: 'have', digest, pieces: [0], marks: markOf(piece) }]))],
+    ['swarm: signed piece 0', hex(encodeFrame([{ kind: 'signed', digest, piece }]))],
     ['swarm: claim extent 0, no byte yet', hex(encodeFrame([{ kind: 'claim', digest, extent: 0, receivedBytes: 0 }]))],
     ['signed piece: message that is signed', hex(signedPieceMessage(blob, 0, hash))],
     ['signed piece: BLAKE3 of the piece', hex(hash)],

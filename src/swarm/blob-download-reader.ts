@@ -22,7 +22,8 @@ export interface ReadableDownload {
   /** Whether the digest of the whole blob is verified. */
   readonly isVerified: boolean;
   readonly done: Promise<void>;
-  hasPiece(index: number): boolean;
+  /** Whether bytes of the piece may be given to a client now. */
+  canGive(index: number): boolean;
   readPiece(target: Uint8Array, position: number): Promise<number>;
   openComplete(): Promise<BlobHandle>;
   onReader(reader: number, piece: number | undefined): void;
@@ -112,10 +113,10 @@ export class BlobDownloadReader implements DownloadReader {
     const download = this.#download;
     if (download.isVerified) return this.#end;
     let piece = pieceAt(download.plan, position);
-    if (!download.hasPiece(piece)) return position;
+    if (!download.canGive(piece)) return position;
     // A few pieces ahead are enough for one buffer.
     const last = piece + 8;
-    while (piece < last && download.hasPiece(piece + 1)) piece += 1;
+    while (piece < last && download.canGive(piece + 1)) piece += 1;
     return Math.min(pieceRange(download.plan, piece).end, this.#withheldFrom);
   }
 

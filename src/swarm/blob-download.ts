@@ -24,6 +24,8 @@ export interface DownloadDeps {
 
 export type PieceOrigin = { readonly from: 'origin' } | { readonly from: 'peer'; readonly peer: PeerId };
 
+// Members tell each other of new pieces within a fifth of a second; as much again for a busy node.
+const givenAfterMs = 500;
 // As many places as a blob shared between repositories is worth trying at.
 const maxRepositories = 8;
 // Hashed on the event loop in about a millisecond, less than handing it to a thread takes.
@@ -55,11 +57,16 @@ export class BlobDownload implements Download {
   #ingest: Ingest | undefined;
   #verifier: PrefixVerifier | undefined;
   #prefixPieces = 0;
+  /** Of pieces that a peer brought a moment ago. */
+  readonly #arrivedMs = new Map<number, number>();
+  #cancelWake: (() => void) | undefined;
   #nextReader = 1;
   /** Pieces that were thrown away because they are doubted; what proves different once the digest is right is its signer's fault. */
   readonly suspects = new Map<string, Suspect>();
   /** Signers caught lying about this blob. */
   readonly distrusted = new Set<PeerId>();
+  /** Signers whose pieces others have in another version, as long as it is not known who is right. */
+  readonly contested = new Set<PeerId>();
   /** Only own readings count any more. */
   isSelfReliant = false;
   /** Grows whenever pieces are thrown away: who looked at all pieces before has looked at others. */
@@ -147,6 +154,19 @@ export class BlobDownload implements Download {
     return this.#ingest?.pieces.has(index) === true;
   }
 
+  /**
+   * Whether a client may have the piece before the digest is known. What a peer brought waits a moment, since a version that nobody
+   * else has is noticed soon (`disputes.ts`), and one that is contested until that is settled: a client that got wrong bytes has
+   * to begin anew. The first piece is excepted, for a client waits for its first byte.
+   */
+  canGive(index: number): boolean {
+    const piece = this.heldPieces.get(index);
+    if (piece === undefined || !this.suppliers.has(index)) return piece !== undefined;
+    if (this.contested.has(piece.signer)) return false;
+    const ageMs = this.#deps.clock.nowMs() - (this.#arrivedMs.get(index) ?? Number.NEGATIVE_INFINITY);
+    return index === 0 || this.plan.headPieces === 0 || ageMs >= givenAfterMs;
+  }
+
   isWriting(index: number): boolean {
     return this.#writing.has(index);
   }
@@ -171,6 +191,8 @@ export class BlobDownload implements Download {
     this.#bytes[source.from] += bytes.length;
     if (source.from === 'peer') {
       this.suppliers.set(piece.index, source.peer);
+      this.#arrivedMs.set(piece.index, this.#deps.clock.nowMs());
+      this.#wakeLater();
       this.account.stored(source.peer, bytes.length);
     } else {
       this.suppliers.delete(piece.index);
@@ -260,6 +282,7 @@ export class BlobDownload implements Download {
     this.#error = error;
     this.#endedAtMs = this.#deps.clock.wallMs();
     this.account.waitFor(undefined);
+    this.#cancelWake?.();
     this.#verifier?.close();
     this.#ended.reject(error);
     this.notify();
@@ -302,6 +325,17 @@ export class BlobDownload implements Download {
     };
   }
 
+  /** For readers that wait until a piece may be given. */
+  #wakeLater(): void {
+    this.#cancelWake ??= this.#deps.clock.schedule(givenAfterMs / 4, () => {
+      this.#cancelWake = undefined;
+      this.notify();
+      const nowMs = this.#deps.clock.nowMs();
+      for (const [index, atMs] of this.#arrivedMs) if (nowMs - atMs >= givenAfterMs) this.#arrivedMs.delete(index);
+      if (this.#arrivedMs.size > 0 && !this.hasEnded) this.#wakeLater();
+    });
+  }
+
   #openVerifier(ingest: Ingest): void {
     this.#prefixPieces = 0;
     const read = (target: Uint8Array, position: number) => ingest.read(target, position);
@@ -322,6 +356,7 @@ export class BlobDownload implements Download {
     this.#endedAtMs = this.#deps.clock.wallMs();
     this.mark('committed');
     this.account.waitFor(undefined);
+    this.#cancelWake?.();
     this.#ended.resolve();
     this.notify();
   }

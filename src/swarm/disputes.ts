@@ -7,6 +7,7 @@ import type { BlobDownload } from './blob-download.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { readSample } from './origin-sample.ts';
 import { hex } from './peer-requests.ts';
+import { marksHash, signerMark, signerOfMark } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 
 /**
@@ -25,6 +26,38 @@ export interface DisputeDeps extends ArbitrationDeps {
   readonly decideSoon: () => void;
 }
 
+/** What was said about the pieces of one download. */
+interface Book {
+  /** How many pieces each member has shown, and was shown. */
+  readonly words: Map<PeerId, number>;
+  readonly shown: Map<PeerId, number>;
+  /** Versions that members hold of pieces that this node lacks. */
+  readonly marks: Map<number, readonly { readonly peer: PeerId; readonly mark: Uint8Array }[]>;
+  readings: number;
+  /** Signers, and marks of signers, between whom the origin is being asked; and the disputes that wait for that. */
+  readonly busy: Set<string>;
+  readonly waiting: Dispute[];
+  /** What this node has read to compare, under its own signature. */
+  readonly known: Map<number, SignedPiece>;
+  /** Signers that were right in a dispute, and marks of those that were not. */
+  readonly right: Set<PeerId>;
+  readonly settled: Set<string>;
+}
+
+/** `other`: the other version, if it was shown; `mark`: its signer's mark. */
+interface Dispute {
+  readonly download: BlobDownload;
+  readonly held: SignedPiece;
+  readonly other: SignedPiece | undefined;
+  readonly mark: string;
+}
+
+const maxWaiting = 16;
+// Two versions are a dispute; more are not needed for one.
+const maxMarks = 2;
+// Enough to meet a version of each of a few liars.
+const maxShown = 8;
+
 /** `moot`: the piece is not held under this hash any more. */
 export type Finding = 'right' | 'wrong' | 'unreadable' | 'moot';
 
@@ -35,10 +68,35 @@ const maxReadings = 8;
 
 export class Disputes {
   readonly #deps: DisputeDeps;
-  readonly #books = new WeakMap<BlobDownload, { words: Map<PeerId, number>; readings: number; reading: Set<number> }>();
+  readonly #books = new WeakMap<BlobDownload, Book>();
 
   constructor(deps: DisputeDeps) {
     this.#deps = deps;
+  }
+
+  /** A member says which version of a piece it holds. */
+  marked(peer: PeerId, digest: Digest, index: number, mark: Uint8Array): void {
+    const download = this.#deps.findDownload(digest);
+    if (download === undefined || !isOpen(download)) return;
+    const held = download.heldPieces.get(index);
+    if (held !== undefined) {
+      this.#compare(download, held, peer, mark);
+      return;
+    }
+    const { marks } = this.#bookOf(download);
+    const known = marks.get(index) ?? [];
+    const isNew = known.every((other) => Buffer.compare(other.mark, mark) !== 0);
+    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark }]);
+  }
+
+  /** A piece has come: whoever spoke of another version hears of it. */
+  stored(download: BlobDownload, index: number): void {
+    const { marks } = this.#bookOf(download);
+    const held = download.heldPieces.get(index);
+    const known = marks.get(index);
+    marks.delete(index);
+    if (held === undefined || known === undefined) return;
+    for (const { peer, mark } of known) this.#compare(download, held, peer, mark);
   }
 
   /** A member shows the piece as it holds it. */
@@ -59,7 +117,9 @@ export class Disputes {
     if (download.distrusted.has(piece.signer)) download.suspect(piece);
     else if (held !== undefined && held.signer === piece.signer && piece.signer === peer)
       this.#takeBack(download, held);
-    else if (held !== undefined) this.#lookUp(download, held, piece);
+    else if (held !== undefined) {
+      this.#lookUp({ download, held, other: piece, mark: signerMark(piece.signer).toString('latin1') });
+    }
   }
 
   /** Reads a held piece from the origin; what is wrong is put right, and its signer not believed any more. */
@@ -70,12 +130,27 @@ export class Disputes {
     if (!isOpen(download) || held === undefined || !hasHash(held, piece.hash)) return 'moot';
     const hash = pieceHash(bytes);
     const own = signPiece(this.#deps.identity, download, piece.index, hash);
+    this.#bookOf(download).known.set(piece.index, own);
     if (!hasHash(piece, hash)) {
       await this.#expose(download, piece, own, bytes);
       return 'wrong';
     }
     if (other !== undefined) await this.#expose(download, other, own, bytes);
     return 'right';
+  }
+
+  #compare(download: BlobDownload, held: SignedPiece, peer: PeerId, mark: Uint8Array): void {
+    if (marksHash(mark, held)) return;
+    const book = this.#bookOf(download);
+    const other = signerOfMark(mark);
+    if (book.settled.has(other) || [...download.distrusted].some((signer) => signer.endsWith(other))) return;
+    const shown = book.shown.get(peer) ?? 0;
+    if (shown >= maxShown) return;
+    book.shown.set(peer, shown + 1);
+    this.#deps.talk.tellOne(peer, { kind: 'signed', digest: download.digest, piece: held });
+    // What it read itself, and whom it found right before, this node believes until a signature is shown against it.
+    if (held.signer === this.#deps.identity.peerId || book.right.has(held.signer)) return;
+    this.#lookUp({ download, held, other: undefined, mark: other });
   }
 
   /** Its own signer says that a piece was wrong: that one goes, and is taken from there anew. */
@@ -93,21 +168,52 @@ export class Disputes {
     });
   }
 
-  #lookUp(download: BlobDownload, held: SignedPiece, other: SignedPiece): void {
+  /** One reading at a time for each signer involved: its outcome usually settles the other disputes of the same. */
+  #lookUp(dispute: Dispute): void {
+    const { download, held, other, mark } = dispute;
     const book = this.#bookOf(download);
-    if (book.reading.has(held.index) || book.readings >= maxReadings) return;
+    if (!isOpen(download) || download.heldPieces.get(held.index) !== held) return;
+    if (book.settled.has(mark) && other === undefined) return;
+    if (other !== undefined && download.distrusted.has(other.signer)) return;
+    const known = book.known.get(held.index);
+    if (known !== undefined && other !== undefined) {
+      if (!hasHash(other, known.hash)) this.#deps.runTask(() => this.#expose(download, other, known, undefined));
+      return;
+    }
+    if (book.busy.has(held.signer) || book.busy.has(mark)) {
+      if (book.waiting.length >= maxWaiting) return;
+      book.waiting.push(dispute);
+      download.contested.add(held.signer);
+      return;
+    }
+    if (book.readings >= maxReadings) return;
     book.readings += 1;
-    book.reading.add(held.index);
+    book.busy.add(held.signer).add(mark);
+    download.contested.add(held.signer);
     this.#deps.runTask(async (signal) => {
       try {
-        await this.check(download, held, signal, other);
+        const finding = await this.check(download, held, signal, other);
+        if (finding === 'right') {
+          book.right.add(held.signer);
+          book.settled.add(mark);
+        }
       } finally {
-        book.reading.delete(held.index);
+        book.busy.delete(held.signer);
+        book.busy.delete(mark);
+        download.contested.clear();
+        for (const signer of book.busy) download.contested.add(signer as PeerId);
+        for (const next of book.waiting.splice(0)) this.#lookUp(next);
+        download.notify();
       }
     });
   }
 
-  async #expose(download: BlobDownload, wrong: SignedPiece, own: SignedPiece, bytes: Uint8Array): Promise<void> {
+  async #expose(
+    download: BlobDownload,
+    wrong: SignedPiece,
+    own: SignedPiece,
+    bytes: Uint8Array | undefined,
+  ): Promise<void> {
     const { identity, scheduler, talk, logger, onStored, decideSoon } = this.#deps;
     const { digest } = download;
     const isOwn = wrong.signer === identity.peerId;
@@ -127,15 +233,29 @@ export class Disputes {
     if (download.hasEnded) return;
     scheduler.distrust(digest, indexes, isOwn ? [] : [wrong.signer]);
     // The right one is at hand.
-    if (await download.storePiece(own, bytes, { from: 'origin' })) onStored(download, own.index);
+    const isNew = bytes !== undefined && (await download.storePiece(own, bytes, { from: 'origin' }));
+    if (isNew) onStored(download, own.index);
     talk.tellAll(digest, { kind: 'signed', digest, piece: own });
     talk.restate(download, !isOwn);
     decideSoon();
   }
 
   #bookOf(download: BlobDownload) {
-    const book = this.#books.get(download) ?? { words: new Map(), readings: 0, reading: new Set() };
-    this.#books.set(download, book);
+    let book = this.#books.get(download);
+    if (book === undefined) {
+      book = {
+        words: new Map(),
+        shown: new Map(),
+        marks: new Map(),
+        readings: 0,
+        busy: new Set(),
+        waiting: [],
+        known: new Map(),
+        right: new Set(),
+        settled: new Set(),
+      };
+      this.#books.set(download, book);
+    }
     return book;
   }
 }

@@ -10,6 +10,7 @@ import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberLinks } from './member-links.ts';
 import type { SwarmMessage } from './messages.ts';
+import { markBytes, markOf } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import { extentsOf, type RequestState } from './schedule/state.ts';
 
@@ -27,6 +28,8 @@ export interface MemberTalkDeps {
   readonly isConnected: (peer: PeerId) => boolean;
   readonly downloads: ReadonlyMap<Digest, BlobDownload>;
   /** A member shows a piece as it holds it. */
+  /** A member says which version of a piece it holds. */
+  readonly onMark: (peer: PeerId, digest: Digest, piece: number, mark: Uint8Array) => void;
   readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
 }
 
@@ -118,6 +121,10 @@ export class MemberTalk {
     }
   }
 
+  tellOne(peer: PeerId, message: SwarmMessage): void {
+    this.#links.send(peer, message);
+  }
+
   /** Tells every member, also those that hold all: a piece is no less wrong for that. */
   tellAll(digest: Digest, message: SwarmMessage): void {
     for (const peer of this.#deps.scheduler.downloads.get(digest)?.members.keys() ?? [])
@@ -172,6 +179,9 @@ export class MemberTalk {
           peer,
           message.pieces.filter((piece) => piece < pieceCount),
         );
+        for (const [at, piece] of message.pieces.entries())
+          if (piece < pieceCount)
+            this.#deps.onMark(peer, digest, piece, message.marks.subarray(at * markBytes, (at + 1) * markBytes));
         break;
       case 'leave':
         this.#silent.get(digest)?.delete(peer);
@@ -194,10 +204,13 @@ export class MemberTalk {
   }
 
   #tellLacking(digest: Digest, pieces: readonly number[]): void {
+    const held = this.#deps.downloads.get(digest)?.heldPieces;
     for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
       if (!member.isFetching) continue;
-      const news = pieces.filter((piece) => !member.have.has(piece));
-      if (news.length > 0) this.#links.send(member.peer, { kind: 'have', digest, pieces: news });
+      const news = pieces.flatMap((piece) => (member.have.has(piece) ? [] : (held?.get(piece) ?? [])));
+      if (news.length === 0) continue;
+      const marks = Buffer.concat(news.map(markOf));
+      this.#links.send(member.peer, { kind: 'have', digest, pieces: news.map(({ index }) => index), marks });
     }
   }
 

@@ -2,6 +2,7 @@ import { findPeerId } from '../content/peer-id.ts';
 import type { SignedPiece } from '../content/signed-piece.ts';
 import { WireError, WireReader, WireWriter } from '../lib/wire.ts';
 import { type Digest, findDigest } from '../oci/digest.ts';
+import { markBytes } from './piece-mark.ts';
 
 /**
  * What members of swarms say to each other on `/shoal/swarm/1`. A frame carries any number of messages; each starts with its kind.
@@ -24,7 +25,13 @@ export type SwarmMessage =
     }
   /** Nothing of this blob is here (any more). */
   | { readonly kind: 'leave'; readonly digest: Digest }
-  | { readonly kind: 'have'; readonly digest: Digest; readonly pieces: readonly number[] }
+  /** Pieces that are here now, and the mark of each (`piece-mark.ts`), one behind the other. */
+  | {
+      readonly kind: 'have';
+      readonly digest: Digest;
+      readonly pieces: readonly number[];
+      readonly marks: Uint8Array;
+    }
   /** This node fetches the extent from the origin, and how far it is. */
   | { readonly kind: 'claim'; readonly digest: Digest; readonly extent: number; readonly receivedBytes: number }
   /** This node gave the extent up; `extent` undefined = it cannot ask the origin at all. */
@@ -83,6 +90,7 @@ function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
     case 'have':
       writer.number(message.pieces.length);
       for (const piece of message.pieces) writer.number(piece);
+      writer.fixed(message.marks);
       return;
     case 'claim':
       writer.number(message.extent).number(message.receivedBytes);
@@ -128,7 +136,7 @@ function decodeMessage(reader: WireReader): SwarmMessage {
       const count = reader.number(65_536);
       const pieces: number[] = [];
       for (let at = 0; at < count; at += 1) pieces.push(reader.number(maxPieces));
-      return { kind, digest, pieces };
+      return { kind, digest, pieces, marks: Uint8Array.from(reader.fixed(count * markBytes)) };
     }
     case 'claim':
       return { kind, digest, extent: reader.number(maxPieces), receivedBytes: reader.number(maxBlobBytes) };

@@ -154,6 +154,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         clock,
         isConnected: (peer) => network.findPeer(peer) !== undefined,
         downloads: this.#downloads,
+        onMark: (peer, digest, piece, mark) => this.#completion.disputes.marked(peer, digest, piece, mark),
         onSigned: (peer, digest, piece) => this.#completion.disputes.heard(peer, digest, piece),
       },
       this.#links,
@@ -350,6 +351,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     if (this.#downloads.get(download.digest) !== download) return;
     if (!this.#scheduler.pieceStored(download.digest, index, requestId)) return;
     this.#patience.renew(download.digest);
+    this.#completion.disputes.stored(download, index);
     this.#talk.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);

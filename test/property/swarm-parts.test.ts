@@ -44,7 +44,14 @@ const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
     wantsReply: fc.boolean(),
   }),
   fc.record({ kind: fc.constantFrom('leave' as const, 'whole' as const), digest: digests }),
-  fc.record({ kind: fc.constant('have' as const), digest: digests, pieces: fc.array(piece, { maxLength: 50 }) }),
+  fc
+    .tuple(digests, fc.array(piece, { maxLength: 50 }), fc.uint8Array({ minLength: 500, maxLength: 500 }))
+    .map(([digest, pieces, marks]) => ({
+      kind: 'have' as const,
+      digest,
+      pieces,
+      marks: marks.slice(0, pieces.length * 10),
+    })),
   fc.record({ kind: fc.constant('claim' as const), digest: digests, extent: piece, receivedBytes: bytes }),
   fc.record({
     kind: fc.constant('signed' as const),

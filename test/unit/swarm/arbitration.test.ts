@@ -17,6 +17,7 @@ import { Disputes } from '../../../src/swarm/disputes.ts';
 import { Healing } from '../../../src/swarm/healing.ts';
 import type { MemberTalk } from '../../../src/swarm/member-talk.ts';
 import type { SwarmMessage } from '../../../src/swarm/messages.ts';
+import { markOf } from '../../../src/swarm/piece-mark.ts';
 import type { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
 import { Strikes } from '../../../src/swarm/strikes.ts';
 import type { BlobRequest } from '../../../src/swarm/swarm.ts';
@@ -50,7 +51,14 @@ describe('the arbitration of a wrong digest', () => {
       distrust: (_: Digest, pieces: number[]) => distrusted.push(...pieces.map(String)),
       memberHas() {},
     };
-    const talk = { tellAll: (_: Digest, message: SwarmMessage) => said.push(message), restate: () => {} };
+    const shown: string[] = [];
+    const talk = {
+      tellAll: (_: Digest, message: SwarmMessage) => said.push(message),
+      tellOne: (peer: PeerId, message: SwarmMessage) => {
+        if (message.kind === 'signed') shown.push(`${peer} ${message.piece.index}`);
+      },
+      restate: () => {},
+    };
     const tasks = new TaskGroup(() => {});
     const deps = {
       origin,
@@ -74,7 +82,7 @@ describe('the arbitration of a wrong digest', () => {
       return arbitrate(deps, kit.download, await kit.download.verify(signal), [honest.peerId], check, signal);
     };
     const quiet = () => until(() => tasks.size === 0, 'nothing runs');
-    return { ...kit, origin, judge, disputes, stored, said, distrusted, warnings, quiet };
+    return { ...kit, origin, judge, disputes, stored, said, shown, distrusted, warnings, quiet };
   }
   const all = [0, 1, 2, 3, 4, 5, 6];
   const away: MemoryOriginOptions = {
@@ -202,6 +210,44 @@ describe('the arbitration of a wrong digest', () => {
     expect(right.download.heldPieces.size).toBe(7);
   });
 
+  it('asks the origin as soon as a member says that it holds another version, and shows its own', async () => {
+    const victim = await setUp([{ signer: liar, isWrong: true }]);
+    const { disputes, digest, download, pieceOf } = victim;
+    disputes.marked(honest.peerId, digest, 2, markOf(pieceOf(2, honest).piece));
+    expect([...download.contested]).toEqual([liar.peerId]);
+    await victim.quiet();
+    expect([victim.shown, victim.stored]).toEqual([[`${honest.peerId} 2`], [2]]);
+    expect([[...download.distrusted], download.contested.size]).toEqual([[liar.peerId], 0]);
+    // The others of that signer are no news.
+    disputes.marked(honest.peerId, digest, 2, markOf(pieceOf(2, liar, true).piece));
+    await victim.quiet();
+    expect(victim.shown).toHaveLength(1);
+  });
+
+  it('remembers what members hold of a piece until it comes', async () => {
+    const { disputes, digest, download, pieceOf, storePiece, shown, quiet, origin } = await setUp([{ signer: liar }]);
+    await download.dropPieces([2, 3]);
+    disputes.marked(honest.peerId, digest, 2, markOf(pieceOf(2, honest).piece));
+    disputes.marked(honest.peerId, digest, 3, markOf(pieceOf(3, honest).piece));
+    await storePiece(2, liar, true);
+    await storePiece(3, liar);
+    for (const index of [2, 3]) disputes.stored(download, index);
+    await quiet();
+    expect([shown, [...download.distrusted]]).toEqual([[`${honest.peerId} 2`], [liar.peerId]]);
+    expect(origin.sentBytes).toBe(128 * 1024);
+  });
+
+  it('asks the origin once for each pair of signers, and not for what it read itself or found right before', async () => {
+    const kit = await setUp([{ signer: honest }, { signer: self }]);
+    const { disputes, digest, pieceOf, origin, quiet, shown } = kit;
+    for (const index of [0, 2, 4, 1, 3]) {
+      disputes.marked(honest.peerId, digest, index, markOf(pieceOf(index, liar, true).piece));
+      await quiet();
+    }
+    expect(shown).toEqual([0].map((index) => `${honest.peerId} ${index}`));
+    expect(origin.sentBytes).toBe(64 * 1024);
+  });
+
   it('throws away the one piece that its own signer takes back, and does not take it again', async () => {
     const { disputes, download, digest, pieceOf, origin, quiet, distrusted } = await setUp([
       { signer: honest },
@@ -216,7 +262,7 @@ describe('the arbitration of a wrong digest', () => {
     expect(origin.sentBytes).toBe(0);
   });
 
-  it('reads no more of the origin at a member’s word than a few pieces, and nothing at a false signature', async () => {
+  it('reads a piece once however many speak of it, and nothing at a false signature', async () => {
     const { disputes, digest, pieceOf, origin, quiet, warnings, storePiece, download } = await setUp([
       { signer: self },
     ]);
@@ -231,7 +277,7 @@ describe('the arbitration of a wrong digest', () => {
       await quiet();
       if (!download.hasPiece(0)) await storePiece(0, self);
     }
-    expect(origin.sentBytes).toBe(8 * 64 * 1024);
+    expect([origin.sentBytes, download.distrusted.size]).toEqual([64 * 1024, 20]);
   });
 });
 

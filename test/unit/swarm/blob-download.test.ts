@@ -161,6 +161,50 @@ describe('a reader of a download', () => {
     expect(download.digest).toBe(digest);
   });
 
+  it('gets what a peer brought a moment later, but the first piece at once, and nothing that is contested', async () => {
+    const { download, pieceOf, clock } = await open(4 * MiB);
+    const reader = download.openReader({ start: 0, end: 4 * MiB });
+    for (const index of [0, 1]) {
+      const { piece, bytes } = pieceOf(index, other);
+      await download.storePiece(piece, bytes, { from: 'peer', peer: other.peerId });
+    }
+    const target = Buffer.alloc(64 * KiB);
+    expect(await reader.read(target, 0, signal)).toBe(64 * KiB);
+    const second = reader.read(target, 64 * KiB, signal);
+    await clock.advanceAsync(499);
+    expect(await isPending(second)).toBe(true);
+    download.contested.add(other.peerId);
+    await clock.advanceAsync(126);
+    expect(await isPending(second)).toBe(true);
+    download.contested.delete(other.peerId);
+    download.notify();
+    expect(await second).toBe(64 * KiB);
+    reader.close();
+    await download.fail(unobtainable());
+    expect(clock.pending).toBe(0);
+  });
+
+  it('is cut off as soon as a piece that it gave out comes anew with other bytes, and not with the same', async () => {
+    const { download, pieceOf } = await open(4 * MiB);
+    const readers = [0, 64 * KiB].map((start) => download.openReader({ start, end: 4 * MiB }));
+    for (const index of [0, 1]) {
+      const { piece, bytes } = pieceOf(index, other, index === 1);
+      await download.storePiece(piece, bytes, { from: 'origin' });
+      await readers[index]!.read(Buffer.alloc(64 * KiB), index * 64 * KiB, signal);
+    }
+    await download.dropPieces([0, 1]);
+    for (const index of [0, 1]) {
+      const { piece, bytes } = pieceOf(index);
+      await download.storePiece(piece, bytes, { from: 'origin' });
+    }
+    expect(await readers[0]!.read(Buffer.alloc(9), 0, signal)).toBe(9);
+    await expect(readers[1]!.read(Buffer.alloc(9), 64 * KiB, signal)).rejects.toMatchObject({
+      code: 'SWARM_DIGEST_MISMATCH',
+      details: { piece: 1 },
+    });
+    for (const reader of readers) reader.close();
+  });
+
   it('says which piece it waits for, and that it left', async () => {
     const { download, storePiece } = await open(2 * MiB);
     const waits: (number | undefined)[] = [];

@@ -13,6 +13,7 @@ import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
 import { MemberLinks } from '../../../src/swarm/member-links.ts';
 import { MemberTalk } from '../../../src/swarm/member-talk.ts';
 import { decodeFrame, encodeFrame, type SwarmMessage, swarmProtocol } from '../../../src/swarm/messages.ts';
+import { markOf } from '../../../src/swarm/piece-mark.ts';
 import { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { makeBlob } from '../../support/memory-piece-source.ts';
@@ -160,9 +161,22 @@ describe('the talk of a node', () => {
     const tasks = new TaskGroup(() => {});
     const connected = new Set<PeerId>();
     const isConnected = (peer: PeerId) => connected.has(peer);
+    const marks: number[] = [];
+    const onMark = (_: PeerId, __: Digest, piece: number) => void marks.push(piece);
     const onSigned = (peer: PeerId) => void sent.push({ peer, message: { kind: 'whole', digest: kit.digest } });
     const talk = new MemberTalk(
-      { self: identity.peerId, blobs: store.blobs, scheduler, bans, tasks, downloads, clock, isConnected, onSigned },
+      {
+        self: identity.peerId,
+        blobs: store.blobs,
+        scheduler,
+        bans,
+        tasks,
+        downloads,
+        clock,
+        isConnected,
+        onSigned,
+        onMark,
+      },
       { send: (peer, message) => void sent.push({ peer, message }) },
     );
     const state = (changes: Partial<SwarmMessage & { kind: 'state' }> = {}) => ({
@@ -178,7 +192,7 @@ describe('the talk of a node', () => {
     const take = () => sent.splice(0).map(({ peer, message }) => `${message.kind} ${peer}`);
     const members = () => [...(scheduler.downloads.get(kit.digest)?.members.keys() ?? [])];
     const provider = (peer: PeerId) => ({ peer, holding: 'fetching' as const, rank: 0 });
-    const parts = { scheduler, talk, bans, store, tasks, clock, connected, downloads };
+    const parts = { marks, scheduler, talk, bans, store, tasks, clock, connected, downloads };
     return { ...kit, ...parts, identity, sent, state, take, members, provider };
   }
 
@@ -243,10 +257,11 @@ describe('the talk of a node', () => {
   });
 
   it('tells the scheduler of pieces, claims, releases, leaves and whole origins', async () => {
-    const { talk, digest: blob, state, scheduler, members } = await setUp();
+    const { talk, digest: blob, state, scheduler, members, marks } = await setUp();
     talk.receive(alice, { kind: 'hello', bulkPort: 1, zone: '' });
     talk.receive(alice, state());
-    talk.receive(alice, { kind: 'have', digest: blob, pieces: [3, 4_000] });
+    talk.receive(alice, { kind: 'have', digest: blob, pieces: [3, 4_000], marks: new Uint8Array(20) });
+    expect(marks).toEqual([3]);
     talk.receive(alice, { kind: 'claim', digest: blob, extent: 1, receivedBytes: 5 });
     const download = scheduler.downloads.get(blob)!;
     expect([download.availability[3], download.extents[1]!.claims.size]).toEqual([1, 1]);
@@ -274,7 +289,8 @@ describe('the talk of a node', () => {
   });
 
   it('tells only those that still fetch, of a common piece with the next round', async () => {
-    const { talk, digest: blob, state, scheduler, take, sent } = await setUp();
+    const { talk, digest: blob, state, scheduler, take, sent, storePiece, pieceOf } = await setUp();
+    for (const index of [2, 3]) await storePiece(index);
     talk.receive(alice, state());
     talk.receive(bob, state({ pieces: undefined, isFetching: false }));
     talk.tellHave(blob, 2);
@@ -285,7 +301,14 @@ describe('the talk of a node', () => {
     talk.tellHave(blob, 3);
     expect(take()).toEqual([]);
     talk.tellUnhurried();
-    expect(sent.map(({ message }) => message)).toEqual([{ kind: 'have', digest: blob, pieces: [2, 3] }]);
+    expect(sent.map(({ message }) => message)).toEqual([
+      {
+        kind: 'have',
+        digest: blob,
+        pieces: [2, 3],
+        marks: Buffer.concat([2, 3].map((index) => markOf(pieceOf(index).piece))),
+      },
+    ]);
   });
 
   it('says anew what it holds to seeds too', async () => {
