@@ -18,6 +18,8 @@ export interface PrefixVerifiersDeps {
 export interface PrefixVerifiersOptions {
   /** Hash threads; each starts when it is first needed. */
   readonly threads: number;
+  /** A blob is given to a thread once so much of it is there, or all. */
+  readonly startAtBytes: number;
   /** Verifiers open at once; one more is refused. Each may hold one file descriptor. */
   readonly maxOpen: number;
 }
@@ -37,6 +39,7 @@ class ThreadedPrefixVerifiers implements PrefixVerifiers {
   readonly #logger: Logger;
   readonly #startThread: () => Worker;
   readonly #threads: (HashThread | undefined)[];
+  readonly #startAtBytes: number;
   readonly #open: OpenVerifiers;
   readonly #inline: PrefixVerifiers;
   /** Threads that died or were stopped and whose end is awaited at close. */
@@ -47,6 +50,7 @@ class ThreadedPrefixVerifiers implements PrefixVerifiers {
   constructor(deps: PrefixVerifiersDeps, options: PrefixVerifiersOptions) {
     this.#logger = deps.logger;
     this.#startThread = deps.startThread ?? startHashThread;
+    this.#startAtBytes = options.startAtBytes;
     this.#threads = Array.from({ length: options.threads }, () => undefined);
     this.#open = new OpenVerifiers(options.maxOpen);
     this.#inline = createInlinePrefixVerifiers({ maxOpen: options.maxOpen });
@@ -65,13 +69,22 @@ class ThreadedPrefixVerifiers implements PrefixVerifiers {
     return this.#open.open(
       expected,
       (verifier) => {
-        const chosen = this.#leastBusyThread();
-        thread = chosen;
-        chosen.open(id, verifier, path);
+        // The thread takes the file up when there is something worth waking it for: its own start, a tenth of a CPU second,
+        // must not compete with the first bytes of a pull.
+        const started = (): HashThread => {
+          if (thread === undefined) {
+            thread = this.#leastBusyThread();
+            thread.open(id, verifier, path);
+          }
+          return thread;
+        };
         return {
-          advance: (endBytes) => chosen.send({ type: 'advance', id, endBytes }),
-          finish: (sizeBytes) => chosen.send({ type: 'finish', id, sizeBytes }),
-          stop: () => chosen.send({ type: 'close', id }),
+          advance: (endBytes) => {
+            if (thread !== undefined || endBytes >= this.#startAtBytes)
+              started().send({ type: 'advance', id, endBytes });
+          },
+          finish: (sizeBytes) => started().send({ type: 'finish', id, sizeBytes }),
+          stop: () => thread?.send({ type: 'close', id }),
         };
       },
       () => thread?.forget(id),

@@ -14,13 +14,13 @@ const maxOpen = 8;
 const subjects: { name: string; create: () => PrefixVerifiers; usesFiles: boolean }[] = [
   {
     name: 'threaded',
-    create: () => createPrefixVerifiers({ logger: silentLogger }, { threads: 2, maxOpen }),
+    create: () => createPrefixVerifiers({ logger: silentLogger }, { threads: 2, startAtBytes: 0, maxOpen }),
     usesFiles: true,
   },
   { name: 'inline', create: () => createInlinePrefixVerifiers({ maxOpen }), usesFiles: false },
   {
     name: 'threaded, source without a path',
-    create: () => createPrefixVerifiers({ logger: silentLogger }, { threads: 1, maxOpen }),
+    create: () => createPrefixVerifiers({ logger: silentLogger }, { threads: 1, startAtBytes: 0, maxOpen }),
     usesFiles: false,
   },
 ];
@@ -212,7 +212,7 @@ describe('hash threads', () => {
     };
     const lost: unknown[] = [];
     const logger = { ...silentLogger, warn: (fields: object) => lost.push(fields) };
-    const verifiers = createPrefixVerifiers({ logger, startThread }, { threads: 1, maxOpen });
+    const verifiers = createPrefixVerifiers({ logger, startThread }, { threads: 1, startAtBytes: 0, maxOpen });
     const bytes = patterned(4_000_000, 12);
     const path = join(folder, 'lost');
     await writeFile(path, bytes);
@@ -234,7 +234,7 @@ describe('hash threads', () => {
     const startThread = () => new Worker('throw new Error("boom")', { eval: true });
     const lost: object[] = [];
     const logger = { ...silentLogger, warn: (fields: object) => lost.push(fields) };
-    const verifiers = createPrefixVerifiers({ logger, startThread }, { threads: 2, maxOpen });
+    const verifiers = createPrefixVerifiers({ logger, startThread }, { threads: 2, startAtBytes: 0, maxOpen });
     const source: PrefixSource = { path: folder, read: () => Promise.reject(new Error('not used')) };
     const verifier = verifiers.open(digestOf(new Uint8Array()), source);
     await expect(verifier.finish(1, never)).rejects.toMatchObject({
@@ -251,15 +251,42 @@ describe('hash threads', () => {
       started += 1;
       return startHashThread();
     };
-    const verifiers = createPrefixVerifiers({ logger: silentLogger, startThread }, { threads: 2, maxOpen });
+    const verifiers = createPrefixVerifiers(
+      { logger: silentLogger, startThread },
+      { threads: 2, startAtBytes: 0, maxOpen },
+    );
     const bytes = patterned(1000, 13);
     const path = join(folder, 'shared');
     await writeFile(path, bytes);
     const source: PrefixSource = { path, read: () => Promise.reject(new Error('not used')) };
     const open = Array.from({ length: 4 }, () => verifiers.open(digestOf(bytes), source));
+    for (const verifier of open) verifier.advance(1);
     expect(started).toBe(2);
     const found = await Promise.all(open.map((verifier) => verifier.finish(1000, never)));
     expect(new Set(found)).toEqual(new Set([digestOf(bytes)]));
+    await verifiers.close();
+  });
+
+  it('start for the first blob of which enough is there, or all', async () => {
+    let started = 0;
+    const startThread = () => {
+      started += 1;
+      return startHashThread();
+    };
+    const options = { threads: 1, startAtBytes: 500, maxOpen };
+    const verifiers = createPrefixVerifiers({ logger: silentLogger, startThread }, options);
+    const bytes = patterned(1000, 14);
+    const path = join(folder, 'begun');
+    await writeFile(path, bytes);
+    const source: PrefixSource = { path, read: () => Promise.reject(new Error('not used')) };
+    const verifier = verifiers.open(digestOf(bytes), source);
+    verifier.advance(499);
+    expect(started).toBe(0);
+    verifier.advance(500);
+    expect(started).toBe(1);
+    expect(await verifier.finish(1000, never)).toBe(digestOf(bytes));
+    verifiers.open(digestOf(bytes), source).close();
+    expect(await verifiers.open(digestOf(bytes), source).finish(1000, never)).toBe(digestOf(bytes));
     await verifiers.close();
   });
 });

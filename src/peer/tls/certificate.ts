@@ -21,9 +21,14 @@ export interface Credentials {
   readonly key: string;
 }
 
-/** Makes a certificate that proves the node's identity, with a key of its own. */
+/** One certificate for both ends of a node: others verify it once. */
+const made = new WeakMap<PeerIdentity, Promise<Credentials>>();
+
+/** Makes, once, a certificate that proves the node's identity, with a key of its own. */
 export function createCredentials(identity: PeerIdentity): Promise<Credentials> {
-  return generateCertificate(identity.libp2pKey);
+  const credentials = made.get(identity) ?? generateCertificate(identity.libp2pKey);
+  made.set(identity, credentials);
+  return credentials;
 }
 
 export async function createClientContext(identity: PeerIdentity): Promise<SecureContext> {
