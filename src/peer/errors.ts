@@ -13,10 +13,7 @@ export type PeerErrorCode =
   | 'PEER_BUSY'
   /** The peer closed before the end. {peer, receivedBytes} */
   | 'PEER_CUT'
-  /**
-   * The peer broke the protocol: bad frame, too long, wrong length. {peer, evidence?}; `evidence` says what was asked and what came, and
-   * is there only when no version of an honest node does that.
-   */
+  /** The peer broke the protocol: bad frame, too long, wrong length; with `evidence` when no honest node of any version does that. {peer, evidence?} */
   | 'PEER_PROTOCOL'
   /** A queue towards or from the peer passed its bound. {peer} */
   | 'PEER_OVERFLOW'

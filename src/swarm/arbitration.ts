@@ -6,7 +6,6 @@ import type { Digest } from '../oci/digest.ts';
 import type { Origin } from '../origin/origin.ts';
 import { AuditPlan } from './audit-plan.ts';
 import type { BlobDownload } from './blob-download.ts';
-import type { Finding } from './disputes.ts';
 import { SwarmError } from './errors.ts';
 import { hex } from './peer-requests.ts';
 import { rendezvousWeight } from './schedule/rendezvous.ts';
@@ -33,6 +32,9 @@ export type Verdict =
   | { readonly kind: 'found' }
   /** Nobody can tell: these are to be read from the origin by this node alone. */
   | { readonly kind: 'relyOnSelf'; readonly drop: readonly number[] };
+
+/** `moot`: the piece is not held under this hash any more. */
+export type Finding = 'right' | 'wrong' | 'unreadable' | 'moot';
 
 // Wrong digests of own readings alone that could not be compared: transient faults of an origin heal, a wrong blob does not.
 const maxOwnReadings = 3;

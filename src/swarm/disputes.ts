@@ -1,8 +1,10 @@
 import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { isSignatureValid, type SignedPiece, signPiece } from '../content/signed-piece.ts';
+import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
-import { type ArbitrationDeps, hasHash } from './arbitration.ts';
+import { type ArbitrationDeps, type Finding, hasHash } from './arbitration.ts';
+import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { readSample } from './origin-sample.ts';
@@ -20,9 +22,9 @@ export interface DisputeDeps extends ArbitrationDeps {
   readonly scheduler: Scheduler;
   readonly talk: MemberTalk;
   readonly findDownload: (digest: Digest) => BlobDownload | undefined;
-  readonly runTask: (work: (signal: AbortSignal) => Promise<void>) => void;
+  readonly tasks: Pick<TaskGroup, 'run'>;
   readonly onStored: (download: BlobDownload, index: number) => void;
-  readonly onFalseSignature: (peer: PeerId, evidence: string) => void;
+  readonly ban: (peer: PeerId, reason: Ban['reason'], evidence: string) => void;
   readonly decideSoon: () => void;
 }
 
@@ -57,9 +59,6 @@ const maxWaiting = 16;
 const maxMarks = 2;
 // Enough to meet a version of each of a few liars.
 const maxShown = 8;
-
-/** `moot`: the piece is not held under this hash any more. */
-export type Finding = 'right' | 'wrong' | 'unreadable' | 'moot';
 
 // A signature costs a tenth of a millisecond to check: what a member may have to say about one blob, however often it was wrong.
 const maxWordsPerMember = 64;
@@ -111,7 +110,7 @@ export class Disputes {
     if (held !== undefined && hasHash(held, piece.hash)) return;
     if (!isSignatureValid({ digest, sizeBytes: download.sizeBytes }, piece)) {
       const evidence = `${digest} piece ${piece.index}: signature is not ${piece.signer}'s`;
-      this.#deps.onFalseSignature(peer, evidence);
+      this.#deps.ban(peer, 'false signature', evidence);
       return;
     }
     if (download.distrusted.has(piece.signer)) download.suspect(piece);
@@ -155,11 +154,11 @@ export class Disputes {
 
   /** Its own signer says that a piece was wrong: that one goes, and is taken from there anew. */
   #takeBack(download: BlobDownload, held: SignedPiece): void {
-    const { scheduler, talk, logger, decideSoon, runTask } = this.#deps;
+    const { scheduler, talk, logger, decideSoon, tasks } = this.#deps;
     const { digest } = download;
     logger.warn({ digest, piece: held.index, peer: held.signer }, 'a signer takes a piece back');
     download.suspect(held, true);
-    runTask(async () => {
+    tasks.run(async () => {
       await download.dropPieces([held.index]);
       scheduler.distrust(digest, [held.index], []);
       scheduler.memberHas(digest, held.signer, [held.index]);
@@ -177,7 +176,7 @@ export class Disputes {
     if (other !== undefined && download.distrusted.has(other.signer)) return;
     const known = book.known.get(held.index);
     if (known !== undefined && other !== undefined) {
-      if (!hasHash(other, known.hash)) this.#deps.runTask(() => this.#expose(download, other, known, undefined));
+      if (!hasHash(other, known.hash)) this.#deps.tasks.run(() => this.#expose(download, other, known, undefined));
       return;
     }
     if (book.busy.has(held.signer) || book.busy.has(mark)) {
@@ -190,7 +189,7 @@ export class Disputes {
     book.readings += 1;
     book.busy.add(held.signer).add(mark);
     download.contested.add(held.signer);
-    this.#deps.runTask(async (signal) => {
+    this.#deps.tasks.run(async (signal) => {
       try {
         const finding = await this.check(download, held, signal, other);
         if (finding === 'right') {

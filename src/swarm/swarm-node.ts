@@ -14,7 +14,7 @@ import type { BulkClient, PieceSource } from '../peer/bulk.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { type Ban, BanList } from './bans.ts';
+import type { Ban } from './bans.ts';
 import { BlobDownload } from './blob-download.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
 import { Disputes } from './disputes.ts';
@@ -29,12 +29,12 @@ import { countProgress, observeDownloads } from './observe-downloads.ts';
 import type { SwarmOptions } from './options.ts';
 import type { OriginRequestsDeps } from './origin-requests.ts';
 import { Patience } from './patience.ts';
+import { PeerBans } from './peer-bans.ts';
 import type { PeerRequestsDeps } from './peer-requests.ts';
 import { PieceShare } from './piece-share.ts';
 import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
-import { Stalls, stallBanMs } from './stalls.ts';
 import { startDownloads } from './start-downloads.ts';
 import { Strikes } from './strikes.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
@@ -85,7 +85,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #logger: Logger;
   readonly #metrics: SwarmMetrics;
   readonly #scheduler: Scheduler;
-  readonly #bans: BanList;
+  readonly #bans: PeerBans;
   readonly #links: MemberLinks;
   readonly #talk: MemberTalk;
   readonly #share: PieceShare;
@@ -93,7 +93,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #tasks: TaskGroup;
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger = new Ledger();
-  readonly #stalls: Stalls;
   readonly #patience: Patience;
   readonly #resumption: Resumption;
   readonly #healing: Healing;
@@ -122,15 +121,22 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       fetch: (request) => void this.#fetch([request]),
       findRepository: deps.findRepository,
     });
-    this.#bans = new BanList(clock, options);
-    this.#stalls = new Stalls(clock);
+    const bansDeps = {
+      self: identity.peerId,
+      clock,
+      network,
+      scheduler: this.#scheduler,
+      metrics: this.#metrics,
+      logger,
+    };
+    this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
     this.#links = new MemberLinks(
       { network, clock, logger, tasks: this.#tasks },
       () => ({ bulkPort: options.bulkPort(), bulkHost: options.bulkHost, zone: options.zone }),
       {
         ready: (peer, zone) => {
           this.#scheduler.peerSeen(peer, options.zone !== '' && zone === options.zone);
-          if (this.#bans.has(peer)) this.#scheduler.ban(peer);
+          if (this.#bans.list.has(peer)) this.#scheduler.ban(peer);
           this.#decideSoon();
         },
         message: (peer, message) => {
@@ -149,7 +155,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         self: identity.peerId,
         blobs: deps.blobs,
         scheduler: this.#scheduler,
-        bans: this.#bans,
+        bans: this.#bans.list,
         tasks: this.#tasks,
         clock,
         isConnected: (peer) => network.findPeer(peer) !== undefined,
@@ -166,7 +172,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         clock,
         logger,
         metrics: this.#metrics,
-        bans: this.#bans,
+        bans: this.#bans.list,
         bucket: new TokenBucket(clock, { rateBytesPerSecond: options.uploadBytesPerSecond }),
         findDownload: (digest) => this.#downloads.get(digest),
         onRot: (digest, what) => {
@@ -185,7 +191,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       countProgress(this.#downloads, this.#scheduler, requestId, receivedBytes);
     const peers: PeerRequestsDeps = {
       bulk: deps.bulk,
-      bans: this.#bans,
+      bans: this.#bans.list,
       bucket,
       metrics: this.#metrics,
       logger,
@@ -201,12 +207,9 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         this.#ledger.accountOf(peer).rejected += 1;
         this.#scheduler.pieceRefused(download.digest, index, peer);
       },
-      onLiar: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
-      onMoving: (peer) => this.#stalls.moving(peer),
-      onSilence: ({ peer, startedMs }, wasPromised) => {
-        const evidence = this.#stalls.silent(peer, startedMs, wasPromised);
-        if (evidence !== undefined) this.#ban(peer, 'stalls', evidence, stallBanMs);
-      },
+      onLiar: (peer, reason, evidence) => this.#bans.ban(peer, reason, evidence),
+      onMoving: (peer) => this.#bans.moving(peer),
+      onSilence: ({ peer, startedMs }, wasPromised) => this.#bans.silent(peer, startedMs, wasPromised),
     };
     const fromOrigin: OriginRequestsDeps = {
       origin: deps.origin,
@@ -232,37 +235,25 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       logger,
       scheduler: this.#scheduler,
       talk: this.#talk,
-    };
-    const disputes = new Disputes({
-      ...common,
-      findDownload: (digest) => this.#downloads.get(digest),
-      runTask: (work) => this.#tasks.run(work),
-      onStored: (download, index) => this.#stored(download, index, noRequest),
-      onFalseSignature: (peer, evidence) => this.#ban(peer, 'false signature', evidence),
+      tasks: this.#tasks,
+      ban: (peer: PeerId, reason: Ban['reason'], evidence: string) => this.#bans.ban(peer, reason, evidence),
+      findDownload: (digest: Digest) => this.#downloads.get(digest),
       decideSoon: () => this.#decideSoon(),
-    });
+    };
+    const onStored = (download: BlobDownload, index: number) => this.#stored(download, index, noRequest);
     this.#completion = {
       ...common,
-      disputes,
+      disputes: new Disputes({ ...common, onStored }),
       strikes: new Strikes(clock),
       directory: deps.directory,
-      tasks: this.#tasks,
-      ban: (peer, reason, evidence) => this.#ban(peer, reason, evidence),
       onEnd: (download) => this.#end(download),
-      decideSoon: () => this.#decideSoon(),
     };
     this.#runner = new RequestRunner({
-      clock,
-      logger,
-      scheduler: this.#scheduler,
-      talk: this.#talk,
-      tasks: this.#tasks,
+      ...common,
       metrics: this.#metrics,
       peers,
       origin: fromOrigin,
       completion: this.#completion,
-      findDownload: (digest) => this.#downloads.get(digest),
-      decideSoon: () => this.#decideSoon(),
     });
     this.#cleanUp.push(
       network.handle(swarmProtocol, (channel) => this.#links.accept(channel)),
@@ -316,7 +307,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   peers(): readonly SwarmPeer[] {
-    return listPeers(this.#deps.network, this.#ledger, this.#scheduler, this.#bans, this.#links);
+    return listPeers(this.#deps.network, this.#ledger, this.#scheduler, this.#bans.list, this.#links);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -355,17 +346,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#talk.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);
-    this.#decideSoon();
-  }
-
-  #ban(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#options.banMs): void {
-    if (this.#bans.has(peer) || peer === this.#deps.identity.peerId) return;
-    this.#bans.add(peer, reason, evidence, forMs);
-    this.#metrics.bans.add(1);
-    this.#logger.warn({ peer, reason, evidence }, 'peer banned');
-    this.#scheduler.ban(peer);
-    // What it says of tags and providers is worth no more than its bytes.
-    this.#deps.network.ban(peer, forMs);
     this.#decideSoon();
   }
 

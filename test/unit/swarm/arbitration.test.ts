@@ -72,9 +72,9 @@ describe('the arbitration of a wrong digest', () => {
       scheduler: scheduler as unknown as Scheduler,
       talk: talk as unknown as MemberTalk,
       findDownload: () => kit.download,
-      runTask: (work) => tasks.run(work),
+      tasks,
       onStored: (_, index) => stored.push(index),
-      onFalseSignature: (peer, evidence) => warnings.push(`${peer}: ${evidence}`),
+      ban: (peer, reason, evidence) => warnings.push(`${peer}: ${reason}: ${evidence}`),
       decideSoon: () => {},
     });
     const judge = async () => {

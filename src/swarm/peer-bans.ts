@@ -1,0 +1,55 @@
+import type { PeerId } from '../content/peer-id.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../lib/logger.ts';
+import type { PeerNetwork } from '../peer/peer-network.ts';
+import { type Ban, BanList } from './bans.ts';
+import type { Scheduler } from './schedule/scheduler.ts';
+import { Stalls, stallBanMs } from './stalls.ts';
+import type { SwarmMetrics } from './swarm-metrics.ts';
+
+/** Carries bans out: the peer is asked for nothing more, cut off, and named in the log with what it did. */
+export interface PeerBansDeps {
+  readonly self: PeerId;
+  readonly clock: Clock;
+  readonly network: PeerNetwork;
+  readonly scheduler: Scheduler;
+  readonly metrics: SwarmMetrics;
+  readonly logger: Logger;
+  readonly decideSoon: () => void;
+}
+
+export class PeerBans {
+  readonly list: BanList;
+  readonly #deps: PeerBansDeps;
+  readonly #banMs: number;
+  readonly #stalls: Stalls;
+
+  constructor(deps: PeerBansDeps, options: { readonly banMs: number }) {
+    this.#deps = deps;
+    this.#banMs = options.banMs;
+    this.list = new BanList(deps.clock, options);
+    this.#stalls = new Stalls(deps.clock);
+  }
+
+  ban(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#banMs): void {
+    const { self, network, scheduler, metrics, logger, decideSoon } = this.#deps;
+    if (this.list.has(peer) || peer === self) return;
+    this.list.add(peer, reason, evidence, forMs);
+    metrics.bans.add(1);
+    logger.warn({ peer, reason, evidence }, 'peer banned');
+    scheduler.ban(peer);
+    // What it says of tags and providers is worth no more than its bytes.
+    network.ban(peer, forMs);
+    decideSoon();
+  }
+
+  moving(peer: PeerId): void {
+    this.#stalls.moving(peer);
+  }
+
+  /** A request to it ended in which no byte came. */
+  silent(peer: PeerId, startedMs: number, wasPromised: boolean): void {
+    const evidence = this.#stalls.silent(peer, startedMs, wasPromised);
+    if (evidence !== undefined) this.ban(peer, 'stalls', evidence, stallBanMs);
+  }
+}
