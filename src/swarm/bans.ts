@@ -1,7 +1,11 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
 
-/** Peers caught giving wrong bytes or false signatures, with what proves it. Bounded; the oldest ban makes room. */
+/**
+ * Peers caught giving wrong bytes, false signatures or no bytes at all, with what proves it. Bounded; the oldest ban makes room.
+ * Whose word is worth nothing is cut off. Who only sends badly is asked for nothing, and served on: a node with a broken disk gets its
+ * images all the same, and does not fetch them from the origin alone.
+ */
 export interface Ban {
   readonly reason: 'wrong bytes' | 'false signature' | 'signed wrong piece' | 'broke the protocol' | 'stalls';
   /** What a person can check: digest, piece, both hashes. */
@@ -9,6 +13,8 @@ export interface Ban {
   readonly sinceMs: number;
   readonly forMs: number;
 }
+
+const servedOn: ReadonlySet<Ban['reason']> = new Set(['broke the protocol', 'stalls']);
 
 const maxBans = 1024;
 
@@ -38,8 +44,15 @@ export class BanList {
     return undefined;
   }
 
+  /** Whether the peer is cut off. */
   has(peer: PeerId): boolean {
-    return this.find(peer) !== undefined;
+    const ban = this.find(peer);
+    return ban !== undefined && !servedOn.has(ban.reason);
+  }
+
+  /** Whether the peer is only not asked for anything. */
+  shuns(peer: PeerId): boolean {
+    return this.find(peer) !== undefined && !this.has(peer);
   }
 
   list(): ReadonlyMap<PeerId, Ban> {

@@ -228,6 +228,7 @@ export class MemberTalk {
     this.#silent.get(digest)?.delete(peer);
     this.#providersOf(digest).add(peer);
     scheduler.peerSeen(peer, false);
+    if (this.#deps.bans.shuns(peer)) scheduler.distrust(digest, [], [peer]);
     scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
     if (!message.wantsReply) return;
     this.#links.send(peer, this.stateOf(download, false));

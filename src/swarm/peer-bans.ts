@@ -7,7 +7,7 @@ import type { Scheduler } from './schedule/scheduler.ts';
 import { Stalls, stallBanMs } from './stalls.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 
-/** Carries bans out: the peer is asked for nothing more, cut off, and named in the log with what it did. */
+/** Carries bans out: the peer is named in the log with what it did, asked for nothing more and, if its word is worth nothing, cut off. */
 export interface PeerBansDeps {
   readonly self: PeerId;
   readonly clock: Clock;
@@ -33,10 +33,16 @@ export class PeerBans {
 
   ban(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#banMs): void {
     const { self, network, scheduler, metrics, logger, decideSoon } = this.#deps;
-    if (this.list.has(peer) || peer === self) return;
+    // A worse ban takes the place of a milder one.
+    if (peer === self || this.list.has(peer) || this.list.find(peer)?.reason === reason) return;
     this.list.add(peer, reason, evidence, forMs);
     metrics.bans.add(1);
     logger.warn({ peer, reason, evidence }, 'peer banned');
+    if (this.list.shuns(peer)) {
+      for (const digest of scheduler.downloads.keys()) scheduler.distrust(digest, [], [peer]);
+      decideSoon();
+      return;
+    }
     scheduler.ban(peer);
     // What it says of tags and providers is worth no more than its bytes.
     network.ban(peer, forMs);

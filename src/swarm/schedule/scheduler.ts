@@ -266,7 +266,7 @@ export class Scheduler {
   distrust(digest: Digest, pieces: Iterable<number>, signers: readonly PeerId[]): void {
     const download = this.#downloads.get(digest);
     if (download === undefined) return;
-    for (const signer of signers) applyDistrust(download, signer);
+    for (const signer of signers) if (!download.distrusted.has(signer)) applyDistrust(download, signer);
     for (const piece of pieces) {
       unmarkHeld(download, piece);
       for (const member of download.members.values()) unmarkMemberHas(download, member, piece);

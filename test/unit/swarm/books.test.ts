@@ -39,6 +39,19 @@ describe('the ban list', () => {
     expect([...bans.list().keys()]).toEqual([bob]);
   });
 
+  it('cuts off whose word is worth nothing, and only shuns who sends badly', () => {
+    const bans = new BanList(new FakeClock(), { banMs: 1_000 });
+    bans.add(alice, 'stalls', '');
+    bans.add(bob, 'broke the protocol', '');
+    bans.add(carol, 'signed wrong piece', '');
+    expect([alice, bob, carol].map((peer) => [bans.has(peer), bans.shuns(peer)])).toEqual([
+      [false, true],
+      [false, true],
+      [true, false],
+    ]);
+    expect(bans.list().size).toBe(3);
+  });
+
   it('makes room by the oldest ban', () => {
     const bans = new BanList(new FakeClock(), { banMs: 1_000 });
     for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'wrong bytes', '');

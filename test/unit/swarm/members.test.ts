@@ -256,6 +256,14 @@ describe('the talk of a node', () => {
     expect(members()).toEqual([]);
   });
 
+  it('takes a shunned peer for a member that holds nothing', async () => {
+    const { talk, state, members, bans, scheduler, digest: blob, take } = await setUp();
+    bans.add(alice, 'stalls', '');
+    talk.receive(alice, state({ pieces: undefined, wantsReply: true }));
+    expect([members(), take()]).toEqual([['alice'], ['state alice']]);
+    expect(scheduler.downloads.get(blob)!.availability[0]).toBe(0);
+  });
+
   it('tells the scheduler of pieces, claims, releases, leaves and whole origins', async () => {
     const { talk, digest: blob, state, scheduler, members, marks } = await setUp();
     talk.receive(alice, { kind: 'hello', bulkPort: 1, zone: '' });
