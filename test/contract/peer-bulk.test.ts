@@ -50,6 +50,7 @@ describe.each([
     let progress = 0;
     const count = Math.min(blob.pieces.length, 16);
     const parts: Buffer[] = [];
+    const heads: number[] = [];
     await client.fetchPieces(
       request({
         count,
@@ -59,12 +60,16 @@ describe.each([
           expect(Buffer.compare(pieceHash(bytes), piece.hash)).toBe(0);
           expect(isSignatureValid(blob.key, piece)).toBe(true);
         },
+        onHead() {
+          heads.push(progress);
+        },
         onProgress(bytes) {
           progress += bytes;
         },
       }),
       signal,
     );
+    expect(heads).toEqual([0]);
     expect(indexes).toEqual(Array.from({ length: count }, (_, index) => index));
     expect(progress).toBe(blob.key.sizeBytes);
     expect(Buffer.compare(Buffer.concat(parts), blob.bytes)).toBe(0);

@@ -22,6 +22,31 @@ describe('a swarm with members that do not keep their word', () => {
     for (const download of rest) expect(download.transfer().bytes.peer).toBeLessThanOrEqual(12 * MiB);
   });
 
+  it('asks a peer that opens runs and sends nothing no more, and goes on serving it', async () => {
+    const origin = createMemoryOrigin();
+    const first = putBlob([origin], 12 * MiB, 1);
+    const second = putBlob([origin], 4 * MiB, 2);
+    await using fleet = await startSwarmFleet(2, origin, {
+      source: (index, honest) => (index === 0 ? withRead(honest, () => new Promise<number>(() => {})) : honest),
+    });
+    const [staller, victim] = fleet.nodes;
+    const ban = () => victim!.swarm.peers().find(({ peer }) => peer === staller!.identity.peerId)?.ban;
+    for (let seed = 3; ban() === undefined && seed < 9; seed += 1) {
+      const { request } = putBlob([origin], 12 * MiB, seed);
+      await staller!.swarm.fetch([request])[0]!.done;
+      await victim!.swarm.fetch([request])[0]!.done;
+    }
+    expect(ban()).toMatchObject({ reason: 'stalls', evidence: expect.stringContaining('brought no byte') });
+    await staller!.swarm.fetch([first.request])[0]!.done;
+    const [shunning] = victim!.swarm.fetch([first.request]);
+    await shunning!.done;
+    expect(shunning!.transfer().stalls).toBe(0);
+    await victim!.swarm.fetch([second.request])[0]!.done;
+    const [served] = staller!.swarm.fetch([second.request]);
+    await served!.done;
+    expect(served!.transfer().bytes.origin).toBe(0);
+  });
+
   it('finishes a lone honest node when the only other one claims to hold all and drips a byte at a time', async () => {
     const origin = createMemoryOrigin();
     const { request } = putBlob([origin], 4 * MiB);

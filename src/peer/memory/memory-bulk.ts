@@ -107,6 +107,7 @@ class Transfer {
       const isAsAsked = run.blob.sizeBytes === blob.sizeBytes && run.pieces.length === count;
       if (!isAsAsked || run.pieces.some((piece, at) => piece.index !== first + at))
         throw this.#failure('PEER_PROTOCOL');
+      this.#request.onHead?.();
       for (const piece of run.pieces) {
         const bytes = await this.#readPiece(run, piece.index, signal);
         signal.throwIfAborted();
