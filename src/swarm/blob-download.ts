@@ -184,6 +184,11 @@ export class BlobDownload implements Download {
     this.#writing.add(piece.index);
     try {
       await ingest.writePiece(piece, bytes);
+      // Found out meanwhile: what was thrown away then did not include this one.
+      if (source.from === 'peer' && !this.believes(piece)) {
+        if (!this.hasEnded) await ingest.dropPieces([piece.index]);
+        return false;
+      }
     } finally {
       this.#writing.delete(piece.index);
     }
@@ -260,7 +265,11 @@ export class BlobDownload implements Download {
     return this.#ownMismatches;
   }
 
-  /** Whether it is one of those that were thrown away. */
+  /** Whether a piece of a peer may be taken: not one of those that were thrown away, nor of a signer that was found out. */
+  believes(piece: SignedPiece): boolean {
+    return !this.isSelfReliant && !this.distrusted.has(piece.signer) && !this.isSuspect(piece);
+  }
+
   isSuspect(piece: SignedPiece): boolean {
     const suspect = this.suspects.get(`${piece.signer} ${piece.index}`);
     return suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) === 0;

@@ -138,6 +138,14 @@ describe('a download of a blob', () => {
     expect(await storePiece(0)).toBe(true);
   });
 
+  it('does not keep a piece whose signer was found out while it was written', async () => {
+    const { download, pieceOf } = await open(MiB);
+    const { piece, bytes } = pieceOf(0, other);
+    const stored = download.storePiece(piece, bytes, { from: 'peer', peer: other.peerId });
+    download.distrusted.add(other.peerId);
+    expect([await stored, download.hasPiece(0), download.transfer().bytes.peer]).toEqual([false, false, 0]);
+  });
+
   it('knows each repository once, and not endlessly many', async () => {
     const { download } = await open(KiB);
     expect(download.addRepository({ namespace: 'origin.test', name: 'library/demo' })).toBe(false);
