@@ -161,7 +161,8 @@ export class BlobDownload implements Download {
    */
   canGive(index: number): boolean {
     const piece = this.heldPieces.get(index);
-    if (piece === undefined || !this.suppliers.has(index)) return piece !== undefined;
+    if (piece === undefined || this.#writing.has(index)) return false;
+    if (!this.suppliers.has(index)) return true;
     if (this.contested.has(piece.signer)) return false;
     const ageMs = this.#deps.clock.nowMs() - (this.#arrivedMs.get(index) ?? Number.NEGATIVE_INFINITY);
     return index === 0 || this.plan.headPieces === 0 || ageMs >= givenAfterMs;
