@@ -42,6 +42,10 @@ const smallNursery = '--semi-space-growth-factor=1';
 // CPU in the fleet bench; with room for half as much again that nearly ends.
 const roomyHeap = '--heap-growing-percent=60';
 
+// WebAssembly is here for heads of HTTP answers and for the encryption of short control messages. Compiling it a second time, optimized,
+// took a fifteenth of the CPU of a node's first pull and 5 MB.
+const plainWebAssembly = '--no-wasm-tier-up';
+
 // Beside the drain: taking back announcements, closing connections and the index take a second; ten mean that something hangs.
 const closeTimeoutMs = 10_000;
 
@@ -49,6 +53,7 @@ async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Prom
   const { config } = loaded;
   setFlagsFromString(smallNursery);
   setFlagsFromString(roomyHeap);
+  setFlagsFromString(plainWebAssembly);
   // The libraries of the daemon take most of the start; they load while nothing else waits.
   const [{ startDaemon }, { createLogger }, { catchStopSignals }] = await Promise.all([
     import('../../daemon/daemon.ts'),
