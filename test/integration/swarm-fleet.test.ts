@@ -111,25 +111,29 @@ describe('swarm of nodes', () => {
 
   it('convicts a peer that signs wrong pieces by its own signature', async () => {
     const origin = createMemoryOrigin();
-    const { request } = blobAt(origin, 6 * MiB);
     await using fleet = await startSwarmFleet(3, origin, {
       swarm: calmSwarmOptions,
       source: (index, honest, identity) => (index === 0 ? lying(honest, identity) : honest),
     });
-    const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
-    await Promise.all(downloads.slice(1).map((download) => download.done));
     const liar = fleet.nodes[0]!.identity.peerId;
-    for (const node of fleet.nodes.slice(1)) {
-      const read = Buffer.alloc(request.sizeBytes);
-      const handle = await node.store.blobs.openBlob(request.digest);
-      let position = 0;
-      while (position < read.length) position += await handle.read(read.subarray(position), position);
-      await handle.close();
-      expect(digestOf(read)).toBe(request.digest);
+    const honest = fleet.nodes.slice(1);
+    const isConvicted = () =>
+      honest.some((node) => node.swarm.peers().find((peer) => peer.peer === liar)?.ban !== undefined);
+    // One wrong piece may be the origin's fault: who is caught at the first of a blob is banned with a later one.
+    for (let blob = 0; blob < 8 && !isConvicted(); blob += 1) {
+      const { request } = blobAt(origin, 6 * MiB, blob + 1);
+      const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
+      await Promise.all(downloads.slice(1).map((download) => download.done));
+      for (const node of honest) {
+        const read = Buffer.alloc(request.sizeBytes);
+        const handle = await node.store.blobs.openBlob(request.digest);
+        let position = 0;
+        while (position < read.length) position += await handle.read(read.subarray(position), position);
+        await handle.close();
+        expect(digestOf(read)).toBe(request.digest);
+      }
     }
-    expect(
-      fleet.nodes.slice(1).some((node) => node.swarm.peers().find((peer) => peer.peer === liar)?.ban !== undefined),
-    ).toBe(true);
+    expect(isConvicted()).toBe(true);
   });
 
   it('goes on when a node stops in the middle', async () => {
