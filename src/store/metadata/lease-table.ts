@@ -15,7 +15,11 @@ const flushBatchKeys = 1000;
  */
 export class LeaseTable {
   readonly #keyValue: KeyValue;
-  readonly #expiries = new LRUCache<Digest, Map<string, number>>({ max: maxLeasedDigests });
+  // With `max` the library sets aside 6 MB for the worst case; a bound by size grows with what is there.
+  readonly #expiries = new LRUCache<Digest, Map<string, number>>({
+    maxSize: maxLeasedDigests,
+    sizeCalculation: () => 1,
+  });
   /** No lease ends before this, so that most calls of `expire` have nothing to look at. */
   #earliestEndMs = Number.POSITIVE_INFINITY;
   readonly #unsaved = new Map<string, { owner: string; digest: Digest }>();
