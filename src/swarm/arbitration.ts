@@ -56,7 +56,8 @@ export async function arbitrate(
   const foreign = pieces.filter((piece) => piece.signer !== self);
   const mismatches = download.countMismatch();
   deps.logger.warn({ digest, actual, mismatches, foreignPieces: foreign.length }, 'digest is wrong');
-  const plan = new AuditPlan(self, pieces, ringOf(digest, [self, ...members, ...pieces.map(signerOf)]), deps.random);
+  const ring = ringOf(digest, [self, ...members, ...pieces.map(signerOf)]);
+  const plan = new AuditPlan(self, pieces, ring, deps.random);
   for (let round = plan.next(); round.length > 0; round = plan.next()) {
     const findings = await Promise.all(round.map(check));
     if (download.epoch !== epoch) return { kind: 'found' };
@@ -65,7 +66,7 @@ export async function arbitrate(
       if (download.countOwnMismatch() >= maxOwnReadings) break;
       return { kind: 'relyOnSelf', drop: pieces.map(({ index }) => index) };
     }
-    await delay(deps.clock, roundPauseMs * (0.5 + deps.random.next()), signal);
+    if (ring.length > 1) await delay(deps.clock, roundPauseMs * (0.5 + deps.random.next()), signal);
     if (download.epoch !== epoch) return { kind: 'found' };
   }
   const details = { digest, actual };

@@ -14,7 +14,7 @@ const matrixClients = ['docker', 'ctr', 'podman', 'skopeo'] as const;
 const repository = 'library/demo';
 const image = `${repository}:v1`;
 /** Nothing that a client or the node waits for by design takes longer; docker's five waits on a dead blob come nearest. */
-const pullTimeoutMs = 80_000;
+const pullTimeoutMs = 110_000;
 
 interface Arrangement extends AsyncDisposable {
   readonly cell: Cell;

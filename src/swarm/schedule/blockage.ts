@@ -2,6 +2,9 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { ScheduleOptions } from './options.ts';
 import { type DownloadState, flightsOf } from './state.ts';
 
+/** An origin that failed once is asked once more before a client without a piece hears of it: many clients do not ask twice. */
+const forgivenFailures = 1;
+
 /**
  * Tells whether a download can get on: undefined while something is in flight, a usable holder exists, or somebody is at the
  * origin or may still ask it. Pure.
@@ -13,13 +16,14 @@ export function findBlockage(
   options: ScheduleOptions,
 ): { missingPieces: number } | undefined {
   if (download.held.isFull) return undefined;
-  if (download.canAskOrigin && download.originFailures === 0) return undefined;
+  const isOriginHopeful = download.originFailures <= forgivenFailures;
+  if (download.canAskOrigin && isOriginHopeful) return undefined;
   let missingPieces = 0;
   for (let piece = 0; piece < download.plan.pieceCount; piece += 1) {
     if (download.held.has(piece)) continue;
     for (const flight of flightsOf(download, piece)) {
       // An origin that has failed and sends nothing gives no hope, however often it is asked.
-      if (flight.peer !== undefined || flight.receivedBytes > 0 || download.originFailures === 0) return undefined;
+      if (flight.peer !== undefined || flight.receivedBytes > 0 || isOriginHopeful) return undefined;
     }
     if ((download.availability[piece] ?? 0) === 0) missingPieces += 1;
   }

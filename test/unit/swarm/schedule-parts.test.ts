@@ -638,7 +638,7 @@ describe('a blockage', () => {
   const blockageOf = (download: DownloadState, nowMs = 0) => findBlockage(download, self, nowMs, options);
   const failing = (sizeBytes: number) => {
     const download = downloadOf(sizeBytes);
-    download.originFailures = 1;
+    download.originFailures = 2;
     return download;
   };
 
@@ -685,6 +685,14 @@ describe('a blockage', () => {
   it('counts the pieces that nobody can give', () => {
     const download = downloadOf(MiB, { canAskOrigin: false, held: [0] });
     expect(blockageOf(download)).toEqual({ missingPieces: 1 });
+  });
+
+  it('is none after the first failure of the origin, in flight or not', () => {
+    const download = failing(MiB);
+    download.originFailures = 1;
+    expect(blockageOf(download)).toBeUndefined();
+    fly(download, requestOf({ peer: undefined, count: 2 }));
+    expect(blockageOf(download)).toBeUndefined();
   });
 
   it('is there while a failed origin is asked again and sends nothing', () => {
