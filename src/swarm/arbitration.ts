@@ -1,13 +1,13 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { NodeIdentity, SignedPiece } from '../content/signed-piece.ts';
 import { type Clock, delay, type Random } from '../lib/clock.ts';
+import { hex } from '../lib/hex.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Origin } from '../origin/origin.ts';
 import { AuditPlan } from './audit-plan.ts';
 import type { BlobDownload } from './blob-download.ts';
 import { SwarmError } from './errors.ts';
-import { hex } from './peer-requests.ts';
 import { rendezvousWeight } from './schedule/rendezvous.ts';
 import type { WrongPiece } from './strikes.ts';
 

@@ -1,6 +1,7 @@
 import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { isSignatureValid, type SignedPiece, signPiece } from '../content/signed-piece.ts';
+import { hex } from '../lib/hex.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
 import { type ArbitrationDeps, type Finding, hasHash } from './arbitration.ts';
@@ -8,7 +9,6 @@ import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { readSample } from './origin-sample.ts';
-import { hex } from './peer-requests.ts';
 import { marksHash, signerMark, signerOfMark } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 
@@ -36,8 +36,8 @@ interface Book {
   /** Versions that members hold of pieces that this node lacks. */
   readonly marks: Map<number, readonly { readonly peer: PeerId; readonly mark: Uint8Array }[]>;
   readings: number;
-  /** Signers, and marks of signers, between whom the origin is being asked; and the disputes that wait for that. */
-  readonly busy: Set<string>;
+  /** Disputes about which the origin is being asked, and those that wait for the outcome. */
+  readonly running: Set<Dispute>;
   readonly waiting: Dispute[];
   /** What this node has read to compare, under its own signature. */
   readonly known: Map<number, SignedPiece>;
@@ -85,7 +85,8 @@ export class Disputes {
     const { marks } = this.#bookOf(download);
     const known = marks.get(index) ?? [];
     const isNew = known.every((other) => Buffer.compare(other.mark, mark) !== 0);
-    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark }]);
+    // A copy: the mark would keep those of the whole message in memory.
+    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark: Uint8Array.from(mark) }]);
   }
 
   /** A piece has come: whoever spoke of another version hears of it. */
@@ -179,7 +180,8 @@ export class Disputes {
       if (!hasHash(other, known.hash)) this.#deps.tasks.run(() => this.#expose(download, other, known, undefined));
       return;
     }
-    if (book.busy.has(held.signer) || book.busy.has(mark)) {
+    const concernsSame = (running: Dispute) => running.held.signer === held.signer || running.mark === mark;
+    if ([...book.running].some(concernsSame)) {
       if (book.waiting.length >= maxWaiting) return;
       book.waiting.push(dispute);
       download.contested.add(held.signer);
@@ -187,7 +189,7 @@ export class Disputes {
     }
     if (book.readings >= maxReadings) return;
     book.readings += 1;
-    book.busy.add(held.signer).add(mark);
+    book.running.add(dispute);
     download.contested.add(held.signer);
     this.#deps.tasks.run(async (signal) => {
       try {
@@ -197,10 +199,9 @@ export class Disputes {
           book.settled.add(mark);
         }
       } finally {
-        book.busy.delete(held.signer);
-        book.busy.delete(mark);
+        book.running.delete(dispute);
         download.contested.clear();
-        for (const signer of book.busy) download.contested.add(signer as PeerId);
+        for (const running of book.running) download.contested.add(running.held.signer);
         for (const next of book.waiting.splice(0)) this.#lookUp(next);
         download.notify();
       }
@@ -247,7 +248,7 @@ export class Disputes {
         shown: new Map(),
         marks: new Map(),
         readings: 0,
-        busy: new Set(),
+        running: new Set(),
         waiting: [],
         known: new Map(),
         right: new Set(),

@@ -27,9 +27,9 @@ export interface MemberTalkDeps {
   readonly clock: Clock;
   readonly isConnected: (peer: PeerId) => boolean;
   readonly downloads: ReadonlyMap<Digest, BlobDownload>;
-  /** A member shows a piece as it holds it. */
   /** A member says which version of a piece it holds. */
   readonly onMark: (peer: PeerId, digest: Digest, piece: number, mark: Uint8Array) => void;
+  /** A member shows a piece as it holds it. */
   readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
 }
 

@@ -2,6 +2,7 @@ import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { isSignatureValid, type SignedPiece } from '../content/signed-piece.ts';
 import { isAbort, isCode } from '../lib/errors.ts';
+import { hex } from '../lib/hex.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
 import type { BulkAddress, BulkClient } from '../peer/bulk.ts';
@@ -135,8 +136,4 @@ function accept(
     return refuse('signature');
   }
   return true;
-}
-
-export function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }

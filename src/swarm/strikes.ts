@@ -1,5 +1,6 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
+import { ExpiringCache } from '../lib/expiring-cache.ts';
 import type { Digest } from '../oci/digest.ts';
 
 /**
@@ -25,11 +26,10 @@ const rememberedMs = 86_400_000;
 const maxSuspects = 1024;
 
 export class Strikes {
-  readonly #clock: Pick<Clock, 'wallMs'>;
-  readonly #strikes = new Map<PeerId, { digest: Digest; evidence: string; atMs: number }>();
+  readonly #strikes: ExpiringCache<PeerId, { readonly digest: Digest; readonly evidence: string }>;
 
-  constructor(clock: Pick<Clock, 'wallMs'>) {
-    this.#clock = clock;
+  constructor(clock: Clock) {
+    this.#strikes = new ExpiringCache(clock, maxSuspects);
   }
 
   /** The digest of a blob is proven, and with it that these pieces were signed wrongly. */
@@ -37,25 +37,15 @@ export class Strikes {
     const bySigner = Map.groupBy(wrong, ({ signer }) => signer);
     return [...bySigner].map(([signer, pieces]) => {
       const own = pieces.find(({ isTakenBack }) => !isTakenBack) ?? pieces[0];
-      const before = this.#find(signer, digest);
+      // The same blob fetched twice is the same accident.
+      const known = this.#strikes.find(signer);
+      const before = known?.digest === digest ? undefined : known;
       const lies = pieces.filter(({ isTakenBack }) => !isTakenBack).length;
       const evidence = [before?.evidence, own?.evidence].filter((text) => text !== undefined).join('; ');
       this.#strikes.delete(signer);
       if (before !== undefined || lies > 1) return { signer, evidence, isBanned: true };
-      this.#strikes.set(signer, { digest, evidence, atMs: this.#clock.wallMs() });
-      for (const oldest of this.#strikes.keys()) {
-        if (this.#strikes.size <= maxSuspects) break;
-        this.#strikes.delete(oldest);
-      }
+      this.#strikes.put(signer, { digest, evidence }, rememberedMs);
       return { signer, evidence, isBanned: false };
     });
-  }
-
-  /** What is remembered of another blob; the same one fetched twice is the same accident. */
-  #find(signer: PeerId, digest: Digest) {
-    const strike = this.#strikes.get(signer);
-    if (strike === undefined || strike.digest === digest || this.#clock.wallMs() - strike.atMs >= rememberedMs)
-      return undefined;
-    return strike;
   }
 }

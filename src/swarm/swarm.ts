@@ -66,7 +66,7 @@ export interface Transfer {
   readonly rejectedPieces: number;
   /** How often all pieces were there and the digest was wrong. */
   readonly mismatches: number;
-  /** What it waits for now; absent once it has ended. */
+  /** What it is waiting for; absent once it has ended. */
   readonly waitsFor?: TransferWait;
   /** Where its time went, by what it waited for. */
   readonly waitedMs: Readonly<Partial<Record<WaitKind, number>>>;

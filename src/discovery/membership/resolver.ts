@@ -34,7 +34,7 @@ export const systemResolver: Resolver = {
 /** A name with more answers than this is not a bootstrap list. */
 const maxAddressesPerEntry = 1000;
 
-/** Returns the addresses an entry stands for now. @throws DISCOVERY_RESOLVE_FAILED */
+/** Returns the addresses that an entry currently stands for. @throws DISCOVERY_RESOLVE_FAILED */
 export async function resolveEntry(entry: BootstrapEntry, resolver: Resolver): Promise<readonly string[]> {
   switch (entry.kind) {
     case 'address':

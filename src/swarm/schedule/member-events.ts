@@ -6,6 +6,7 @@ import {
   type DownloadState,
   dropMember,
   flightsOf,
+  forgetOrders,
   isHeldByMembers,
   type MemberState,
   markMemberHas,
@@ -37,9 +38,9 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       undeliveredSinceMs: undefined,
     };
     download.members.set(peer, member);
-    download.membersVersion += 1;
+    forgetOrders(download);
   }
-  if (member.isFetching !== said.isFetching || member.canAskOrigin !== said.canAskOrigin) download.membersVersion += 1;
+  if (member.isFetching !== said.isFetching || member.canAskOrigin !== said.canAskOrigin) forgetOrders(download);
   member.isFetching = said.isFetching;
   member.canAskOrigin = said.canAskOrigin;
   for (const piece of [...member.have]) if (!pieces.has(piece)) unmarkMemberHas(download, member, piece);
@@ -70,7 +71,7 @@ export function applyMemberHas(
   }
   if (member.have.isFull && member.isFetching) {
     member.isFetching = false;
-    download.membersVersion += 1;
+    forgetOrders(download);
   }
   return unneeded;
 }
@@ -90,7 +91,7 @@ export function applyClaim(
   if (download.distrusted.has(peer)) return;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
-    state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
+    state.claims.set(peer, { progressMs: nowMs, receivedBytes });
   } else if (receivedBytes > claim.receivedBytes && isDelivering(download, member, nowMs, options)) {
     claim.receivedBytes = receivedBytes;
     claim.progressMs = nowMs;
@@ -123,7 +124,7 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
   if (member === undefined) return;
   if (extent === undefined) {
     member.canAskOrigin = false;
-    download.membersVersion += 1;
+    forgetOrders(download);
     for (const state of download.extents) state.claims.delete(peer);
     return;
   }
@@ -160,7 +161,7 @@ export function passOver(
 /** A member lied about the blob: nothing is left to it, nobody waits for what it said it would fetch, and what it holds does not count. */
 export function applyDistrust(download: DownloadState, peer: PeerId): void {
   download.distrusted.add(peer);
-  download.membersVersion += 1;
+  forgetOrders(download);
   for (const extent of download.extents) extent.claims.delete(peer);
   const member = download.members.get(peer);
   if (member === undefined) return;

@@ -1,7 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
+import { countUnheld, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
@@ -83,7 +83,7 @@ export function originTurns(
  * next. Half of the window is left to the large ones, however many small ones there are.
  */
 function smallFirst(downloads: readonly DownloadState[]): DownloadState[] {
-  const open = downloads.filter((download) => download.unheld > 0 || isRaced(download));
+  const open = downloads.filter((download) => countUnheld(download) > 0 || isRaced(download));
   return [...open.filter(isSmall), ...open.filter((download) => !isSmall(download))];
 }
 

@@ -119,7 +119,7 @@ function listCandidates(
 
 /** This node and the members that fetch too, in an order that all of them know. */
 function fetchersOf(self: PeerId, download: DownloadState): readonly PeerId[] {
-  return orderOnce(download, 'fetchers', self, () => {
+  return orderOnce(download, 'fetchers', () => {
     const fetchers = [self];
     for (const member of download.members.values()) if (member.isFetching) fetchers.push(member.peer);
     return fetchers.sort();

@@ -33,6 +33,7 @@ import {
   dropMember,
   extentsOf,
   flightsOf,
+  forgetOrders,
   isAllHeld,
   markHeld,
   type PeerState,
@@ -278,6 +279,7 @@ export class Scheduler {
     const download = this.#downloads.get(digest);
     if (download === undefined) return;
     download.isSelfReliant = true;
+    forgetOrders(download);
     for (const member of download.members.values()) {
       for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
     }
@@ -327,7 +329,7 @@ export class Scheduler {
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn, nowMs);
       for (const extent of turn.extents) {
-        turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
+        turn.download.extents[extent]?.claims.set(this.#self, { progressMs: nowMs, receivedBytes: 0 });
         passOver(this.#self, turn.download, extent, this.#self, nowMs, this.#options);
       }
       actions.push({ kind: 'fetchExtent', request });

@@ -15,7 +15,7 @@ export interface MemberState {
   canAskOrigin: boolean;
   /** Until when its turns at the origin pass to the next in rank because it let one go by without a word. */
   passedOverUntilMs: number;
-  /** Until when they do because it gave one up itself. */
+  /** Until when they do because it gave one up itself, or one of its stands still. */
   restsUntilMs: number;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
@@ -28,7 +28,7 @@ export interface ExtentState {
   dueSinceMs: number | undefined;
   /** Whose turn it is since it began; undefined before. */
   owner: PeerId | undefined;
-  claims: Map<PeerId, { sinceMs: number; progressMs: number; receivedBytes: number }>;
+  claims: Map<PeerId, { progressMs: number; receivedBytes: number }>;
 }
 
 export interface DownloadState {
@@ -40,10 +40,8 @@ export interface DownloadState {
   readonly members: Map<PeerId, MemberState>;
   /** Caught lying about this blob, members or not: they have no turns, and what they hold does not count. */
   readonly distrusted: Set<PeerId>;
-  /** Grows whenever a member comes, goes, or changes whether it fetches or can ask the origin. */
-  membersVersion: number;
-  /** Orders of members that hold until the version changes. */
-  readonly orders: Map<string, { readonly key: string; readonly peers: readonly PeerId[] }>;
+  /** Kept until `forgetOrders`. */
+  readonly orders: Map<'turns' | 'fetchers', readonly PeerId[]>;
   /** Members (without this node) that hold each piece. */
   readonly availability: Uint16Array;
   /** Pieces that members hold and this node lacks. */
@@ -51,8 +49,6 @@ export interface DownloadState {
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
   readonly extents: ExtentState[];
-  /** Pieces nobody alive holds. */
-  unheld: number;
   /** Pieces a client waits for, first needed first. */
   readonly readers: Map<number, number>;
   /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
@@ -122,13 +118,11 @@ export function createDownloadState(input: {
     held,
     members: new Map(),
     distrusted: new Set(),
-    membersVersion: 0,
     orders: new Map(),
     availability: new Uint16Array(plan.pieceCount),
     supplied: new Set(),
     flights: new Map(),
     extents,
-    unheld: plan.pieceCount,
     readers: new Map(),
     originNotBeforeMs: input.originNotBeforeMs,
     originFailures: 0,
@@ -145,6 +139,11 @@ export function createDownloadState(input: {
 function extentSize(plan: PiecePlan, extent: number): number {
   const range = extentPieceRange(plan, extent);
   return range.end - range.start;
+}
+
+/** How many pieces nobody alive holds. */
+export function countUnheld({ held, supplied }: DownloadState): number {
+  return held.size - held.count - supplied.size;
 }
 
 /** One turn at the origin brings all of it. */
@@ -190,29 +189,31 @@ export function dropMember(download: DownloadState, peer: PeerId): void {
   const member = download.members.get(peer);
   if (member === undefined) return;
   download.members.delete(peer);
-  download.membersVersion += 1;
+  forgetOrders(download);
   for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
+}
+
+/** A member came, went, or changed whether it fetches, can ask the origin, or is believed. */
+export function forgetOrders(download: DownloadState): void {
+  download.orders.clear();
 }
 
 /** Computes an order of members only when they have changed. */
 export function orderOnce(
   download: DownloadState,
-  name: string,
-  self: PeerId,
+  name: 'turns' | 'fetchers',
   compute: () => PeerId[],
 ): readonly PeerId[] {
-  const key = `${download.membersVersion} ${download.isSelfReliant} ${self}`;
   const known = download.orders.get(name);
-  if (known?.key === key) return known.peers;
+  if (known !== undefined) return known;
   const peers = compute();
-  download.orders.set(name, { key, peers });
+  download.orders.set(name, peers);
   return peers;
 }
 
 function changeUnheld(download: DownloadState, piece: number, by: number): void {
   const extent = download.extents[extentOf(download.plan, piece)];
   if (extent === undefined) return;
-  download.unheld += by;
   extent.unheld += by;
   if (extent.unheld > 0) return;
   // Should it be needed from the origin once more, that is a new turn.

@@ -10,9 +10,8 @@ export class Supply {
   #windowSinceMs: number | undefined;
   #peerBytes = 0;
   #totalBytes = 0;
-  #peerRate: number | undefined;
+  /** What peers brought per second in the window before. */
   #rateBefore: number | undefined;
-  #totalRate: number | undefined;
 
   received(bytes: number, isFromPeer: boolean): void {
     this.#totalBytes += bytes;
@@ -30,18 +29,21 @@ export class Supply {
     for (const download of downloads) wantedBytes += suppliedBytes(download);
     if (wantedBytes === 0) {
       this.#windowSinceMs = undefined;
-      this.#peerRate = undefined;
+      this.#rateBefore = undefined;
       return;
     }
     this.#windowSinceMs ??= this.#start(nowMs);
     const windowMs = nowMs - this.#windowSinceMs;
     if (windowMs < judgedMs) return;
-    this.#rateBefore = this.#peerRate;
-    this.#peerRate = (this.#peerBytes / windowMs) * 1_000;
-    this.#totalRate = (this.#totalBytes / windowMs) * 1_000;
+    const rates: WindowRates = {
+      before: this.#rateBefore,
+      peers: (this.#peerBytes / windowMs) * 1_000,
+      total: (this.#totalBytes / windowMs) * 1_000,
+    };
+    this.#rateBefore = rates.peers;
     this.#windowSinceMs = this.#start(nowMs);
     for (const download of downloads) {
-      download.slowWindows = this.#isSlow(download, wantedBytes) ? download.slowWindows + 1 : 0;
+      download.slowWindows = isSlowNow(download, wantedBytes, rates) ? download.slowWindows + 1 : 0;
     }
   }
 
@@ -50,22 +52,29 @@ export class Supply {
     this.#totalBytes = 0;
     return nowMs;
   }
+}
 
-  #isSlow(download: DownloadState, wantedBytes: number): boolean {
-    const peerRate = this.#peerRate ?? 0;
-    if (suppliedBytes(download) === 0 || wantedBytes < peerRate * worthwhileSeconds) return false;
-    // Young swarms grow by themselves.
-    if (peerRate > (this.#rateBefore ?? Number.POSITIVE_INFINITY) * growing) return false;
-    const { originBytesPerSecond } = download;
-    return originBytesPerSecond === undefined
-      ? (this.#totalRate ?? 0) < slowBytesPerSecond
-      : peerRate * decisiveFactor < originBytesPerSecond;
-  }
+/** Bytes per second. */
+interface WindowRates {
+  /** From peers, in the window before. */
+  readonly before: number | undefined;
+  readonly peers: number;
+  readonly total: number;
+}
+
+function isSlowNow(download: DownloadState, wantedBytes: number, rates: WindowRates): boolean {
+  if (download.supplied.size === 0 || wantedBytes < rates.peers * worthwhileSeconds) return false;
+  // Young swarms grow by themselves.
+  if (rates.before !== undefined && rates.peers > rates.before * growing) return false;
+  const { originBytesPerSecond } = download;
+  return originBytesPerSecond === undefined
+    ? rates.total < slowBytesPerSecond
+    : rates.peers * decisiveFactor < originBytesPerSecond;
 }
 
 /** What members hold of it and this node lacks. */
-function suppliedBytes({ held, plan, unheld }: DownloadState): number {
-  return (held.size - held.count - unheld) * plan.pieceBytes;
+function suppliedBytes({ plan, supplied }: DownloadState): number {
+  return supplied.size * plan.pieceBytes;
 }
 
 /** Whether all who hold a piece are far slower than the origin, as far as they were tried. */
@@ -102,6 +111,7 @@ const judgedMs = 1_000;
 const worthwhileSeconds = 2;
 // Each node of a healthy fleet takes pieces about as fast as one turn at the origin goes; this is far from it.
 const decisiveFactor = 4;
+// More than rates differ from window to window by themselves.
 const growing = 1.25;
 // When this node has not asked the origin for the blob yet: slower than origins usually are, so that a try is worth its bytes.
 const slowBytesPerSecond = 1024 * 1024;

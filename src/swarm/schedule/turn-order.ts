@@ -9,7 +9,7 @@ import { type DownloadState, type MemberState, orderOnce } from './state.ts';
  * of another moves the turns of that one alone.
  */
 export function turnOrder(self: PeerId, download: DownloadState): readonly PeerId[] {
-  return orderOnce(download, 'turns', self, () => {
+  return orderOnce(download, 'turns', () => {
     const peers = [self];
     if (!download.isSelfReliant) {
       for (const member of download.members.values()) if (takesTurns(download, member)) peers.push(member.peer);

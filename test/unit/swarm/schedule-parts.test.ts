@@ -203,8 +203,7 @@ describe('turns at the origin', () => {
     const download = downloadOf(4 * MiB);
     join(download, alice, []);
     const own = turnsAt(download).turns.flatMap((turn) => turn.extents);
-    for (const extent of own)
-      download.extents[extent]!.claims.set(self, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+    for (const extent of own) download.extents[extent]!.claims.set(self, { progressMs: 0, receivedBytes: 0 });
     expect(own.length).toBe(2);
     expect(turnsAt(download, options.takeoverMs - 1).turns).toEqual([]);
     expect(turnsAt(download, options.takeoverMs - 1).wakeAtMs).toBe(options.takeoverMs);
@@ -217,8 +216,7 @@ describe('turns at the origin', () => {
     expect(turnsAt(download, 0).turns).toEqual([]);
     const own = turnsAt(download, 3_000).turns.flatMap((turn) => turn.extents);
     expect(own).toHaveLength(2);
-    for (const extent of own)
-      download.extents[extent]!.claims.set(self, { sinceMs: 3_000, progressMs: 3_300, receivedBytes: 0 });
+    for (const extent of own) download.extents[extent]!.claims.set(self, { progressMs: 3_300, receivedBytes: 0 });
     expect(turnsAt(download, 2_999 + options.takeoverMs).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
   });
@@ -227,7 +225,7 @@ describe('turns at the origin', () => {
     const download = downloadOf(MiB);
     join(download, alice, []);
     download.extents[0]!.dueSinceMs = 0;
-    download.extents[0]!.claims.set(alice, { sinceMs: 0, progressMs: 1_000, receivedBytes: 10 });
+    download.extents[0]!.claims.set(alice, { progressMs: 1_000, receivedBytes: 10 });
     expect(turnsAt(download, 2_900).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns).toHaveLength(1);
   });
@@ -237,7 +235,7 @@ describe('turns at the origin', () => {
     for (const peer of [alice, bob]) join(download, peer, []);
     const atMs = options.originStallMs;
     const own = turnOrder(self, download).indexOf(self);
-    const claim = { sinceMs: 0, progressMs: 0, receivedBytes: 0 };
+    const claim = { progressMs: 0, receivedBytes: 0 };
     download.extents[own]!.claims.set(self, { ...claim, progressMs: atMs });
     const alices = turnOrder(self, download).indexOf(alice);
     download.extents[alices]!.claims.set(alice, claim);
@@ -553,7 +551,7 @@ describe('what members say', () => {
     claimAt(0, 0);
     claimAt(100, 10);
     claimAt(200, 10);
-    expect(download.extents[0]!.claims.get(alice)).toMatchObject({ sinceMs: 0, progressMs: 100 });
+    expect(download.extents[0]!.claims.get(alice)).toMatchObject({ progressMs: 100 });
   });
 
   it('does not renew the claims of a member that never has a piece to show', () => {
