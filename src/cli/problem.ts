@@ -126,11 +126,11 @@ function causeChain(thrown: unknown): string {
   const lines: string[] = [];
   // A loop of causes must not hang the last words of the program.
   for (let error: unknown = thrown, depth = 0; error !== undefined && depth < 10; depth += 1) {
-    const known = toError(error);
-    const code = 'code' in known ? ` [${String(known.code)}]` : '';
-    const details = 'details' in known ? ` ${JSON.stringify(known.details)}` : '';
-    lines.push(`${depth === 0 ? '' : 'caused by: '}${known.stack ?? known.message}${code}${details}`);
-    error = known.cause;
+    const link = toError(error);
+    const code = 'code' in link ? ` [${String(link.code)}]` : '';
+    const details = 'details' in link ? ` ${JSON.stringify(link.details)}` : '';
+    lines.push(`${depth === 0 ? '' : 'caused by: '}${link.stack ?? link.message}${code}${details}`);
+    error = link.cause;
   }
   return lines.join('\n');
 }

@@ -6,7 +6,7 @@ import { showConfig } from '../../config/show.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { addConfigFlags, loadConfigFor } from '../config-flags.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { formatTable } from '../output/table.ts';
+import { formatTable, leftColumns } from '../output/table.ts';
 
 const exits = [exitCodes.done, exitCodes.usage, exitCodes.config];
 
@@ -38,9 +38,7 @@ function createShow(io: CommandIo) {
       return;
     }
     const rows = keys.map((key) => [key.path, cut(valueText(key.value)), originText(key.origin)]);
-    io.stdout.write(
-      `${formatTable([{ title: 'KEY' }, { title: 'VALUE' }, { title: 'FROM' }], rows, io.stdout.isTTY === true)}\n`,
-    );
+    io.stdout.write(`${formatTable(leftColumns('KEY', 'VALUE', 'FROM'), rows, io.stdout.isTTY === true)}\n`);
     for (const warning of loaded.warnings) io.stderr.write(`warning: ${warning}\n`);
   });
 }

@@ -4,7 +4,7 @@ import { createAdminClient } from '../client/admin-client.ts';
 import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { formatTable } from '../output/table.ts';
+import { formatTable, leftColumns, rightColumns } from '../output/table.ts';
 import { shortDigest } from '../output/units.ts';
 
 /** `shoal images` */
@@ -39,10 +39,7 @@ export function createCommand(io: CommandIo) {
 }
 
 const columns = [
-  { title: 'REPOSITORY' },
-  { title: 'TAGS' },
-  { title: 'DIGEST' },
-  { title: 'SIZE', align: 'right' },
-  { title: 'HELD', align: 'right' },
-  { title: 'KIND' },
-] as const;
+  ...leftColumns('REPOSITORY', 'TAGS', 'DIGEST'),
+  ...rightColumns('SIZE', 'HELD'),
+  ...leftColumns('KIND'),
+];

@@ -4,7 +4,7 @@ import { createAdminClient } from '../client/admin-client.ts';
 import { findAdminEndpoint } from '../client/admin-endpoint.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { exitCodes } from '../exit-codes.ts';
-import { formatTable } from '../output/table.ts';
+import { formatTable, leftColumns, rightColumns } from '../output/table.ts';
 
 /** `shoal peers` */
 export function createCommand(io: CommandIo) {
@@ -49,12 +49,7 @@ export function createCommand(io: CommandIo) {
 }
 
 const columns = [
-  { title: 'PEER' },
-  { title: 'STATE' },
-  { title: 'ZONE' },
-  { title: 'RECEIVED', align: 'right' },
-  { title: 'SENT', align: 'right' },
-  { title: 'RATE', align: 'right' },
-  { title: 'REJECTED', align: 'right' },
-  { title: 'ADDRESS' },
-] as const;
+  ...leftColumns('PEER', 'STATE', 'ZONE'),
+  ...rightColumns('RECEIVED', 'SENT', 'RATE', 'REJECTED'),
+  ...leftColumns('ADDRESS'),
+];

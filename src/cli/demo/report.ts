@@ -1,7 +1,6 @@
 import { bytesText, percentText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import type { Column } from '../output/table.ts';
-import { formatTable } from '../output/table.ts';
+import { formatTable, leftColumns, rightColumns } from '../output/table.ts';
 import { shortDigest } from '../output/units.ts';
 
 /** What came to one node. */
@@ -29,13 +28,9 @@ interface LayerBytes {
 /** Writes the table that ends the demo: per node and layer, where the bytes came from; then origin against image. */
 export function formatReport(report: DemoReport, isColoured: boolean): string {
   const { nodes, layers } = report;
-  const columns: Column[] = [
-    { title: 'NODE' },
-    { title: 'LAYER' },
-    { title: 'SIZE', align: 'right' },
-    { title: 'ORIGIN', align: 'right' },
-    ...nodes.map((node) => ({ title: node.name.toUpperCase(), align: 'right' as const })),
-    { title: 'LOCAL', align: 'right' },
+  const columns = [
+    ...leftColumns('NODE', 'LAYER'),
+    ...rightColumns('SIZE', 'ORIGIN', ...nodes.map((node) => node.name.toUpperCase()), 'LOCAL'),
   ];
   const rows = nodes.flatMap((node) => {
     const sums = { size: 0, origin: 0, local: 0, byPeer: new Map<string, number>() };

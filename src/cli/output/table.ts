@@ -5,6 +5,12 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
+/** Names columns of text, next to each other. */
+export const leftColumns = (...titles: string[]): Column[] => titles.map((title) => ({ title }));
+
+/** Names columns of figures, next to each other. */
+export const rightColumns = (...titles: string[]): Column[] => titles.map((title) => ({ title, align: 'right' }));
+
 /** Lays rows out in columns, two spaces apart; the last left-aligned column is not padded. Cells may carry colours. */
 export function formatTable(
   columns: readonly Column[],

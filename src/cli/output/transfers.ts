@@ -1,7 +1,7 @@
 import { explainTransfers, waitTexts } from '../../admin/explain.ts';
 import { bytesText, percentText, rateText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
-import { formatTable } from './table.ts';
+import { formatTable, leftColumns, rightColumns } from './table.ts';
 import { shortDigest, shortPeer } from './units.ts';
 
 /** Splits transfers into those that run and those that have ended, the latest first. */
@@ -34,15 +34,9 @@ export function runningSummary(running: readonly Transfer[]): string {
 export function formatRunning(running: readonly Transfer[], isColoured: boolean): string {
   return formatTable(
     [
-      { title: 'BLOB' },
-      { title: 'REPOSITORY' },
-      { title: 'PIECES', align: 'right' },
-      { title: 'DONE', align: 'right' },
-      { title: 'SIZE', align: 'right' },
-      { title: 'RATE', align: 'right' },
-      { title: 'ORIGIN', align: 'right' },
-      { title: 'WAITS FOR' },
-      { title: 'NOW FROM' },
+      ...leftColumns('BLOB', 'REPOSITORY'),
+      ...rightColumns('PIECES', 'DONE', 'SIZE', 'RATE', 'ORIGIN'),
+      ...leftColumns('WAITS FOR', 'NOW FROM'),
     ],
     running.map((transfer) => [
       shortDigest(transfer.digest),
@@ -62,15 +56,9 @@ export function formatRunning(running: readonly Transfer[], isColoured: boolean)
 export function formatEnded(ended: readonly Transfer[], nowMs: number, isColoured: boolean): string {
   return formatTable(
     [
-      { title: 'BLOB' },
-      { title: 'REPOSITORY' },
-      { title: 'STATE' },
-      { title: 'PIECES', align: 'right' },
-      { title: 'SIZE', align: 'right' },
-      { title: 'ORIGIN', align: 'right' },
-      { title: 'PEERS', align: 'right' },
-      { title: 'TIME', align: 'right' },
-      { title: 'BOUND BY' },
+      ...leftColumns('BLOB', 'REPOSITORY', 'STATE'),
+      ...rightColumns('PIECES', 'SIZE', 'ORIGIN', 'PEERS', 'TIME'),
+      ...leftColumns('BOUND BY'),
     ],
     ended.map((transfer) => {
       const { bytes } = transfer;
