@@ -9,7 +9,8 @@ import { createInterface } from 'node:readline';
 import type { OriginBlob } from '../src/cli/demo/origin-content.ts';
 import type { Digest } from '../src/oci/digest.ts';
 import { type ChaosRegistry, startChaosRegistry } from '../test/support/chaos-registry.ts';
-import type { ChaosAnswer, ChaosImage, ChaosOrder, OriginRule } from './lab/chaos-origin.ts';
+import type { ImageFiles } from './lab/agent-protocol.ts';
+import type { ChaosAnswer, ChaosOrder, OriginRule } from './lab/chaos-origin.ts';
 
 type Exchange = Parameters<NonNullable<Parameters<ChaosRegistry['fail']>[0]['when']>>[0];
 
@@ -79,7 +80,7 @@ function openBlob(directory: string, digest: string): OriginBlob {
   };
 }
 
-function put(image: ChaosImage): void {
+function put(image: ImageFiles): void {
   const blobs = image.blobDigests.map((digest) => openBlob(image.directory, digest));
   for (const { digest, sizeBytes } of blobs) sizes.set(digest, sizeBytes);
   const hex = image.manifestDigest.slice(image.manifestDigest.indexOf(':') + 1);

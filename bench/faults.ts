@@ -5,12 +5,13 @@
 import { existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
+import { formatTable, leftColumns } from '../src/cli/output/table.ts';
 import { describeBans, type FaultCase, faultCases, findFaults, layersOf } from './lab/fault-cases.ts';
 import { createFault, noFault } from './lab/faults.ts';
-import { labNetworkObstacle } from './lab/network.ts';
+import { requireLabNetwork } from './lab/network.ts';
 import { formatReport, recordResult } from './lab/report.ts';
+import { runBench } from './lab/run-bench.ts';
 import { type CaseOptions, type CaseOutcome, runCase } from './lab/run-case.ts';
-import { formatTable } from './lab/table.ts';
 
 const usage = `Usage: npm run bench:faults -- [options]
   --nodes 8               nodes in the fleet
@@ -58,7 +59,7 @@ async function run(each: FaultCase, clean?: CaseOutcome): Promise<CaseOutcome> {
   return outcome;
 }
 
-const columns = ['case', 'max s', '/ clean', '/ bound', 'egress', 'wrong', 'finished', 'bans', 'verdict'];
+const columns = leftColumns('case', 'max s', '/ clean', '/ bound', 'egress', 'wrong', 'finished', 'bans', 'verdict');
 
 function rowOf(name: string, { figures }: CaseOutcome, wrong: readonly string[]): string[] {
   const text = (value: number | null | undefined) => (typeof value === 'number' ? String(value) : '-');
@@ -75,13 +76,8 @@ function rowOf(name: string, { figures }: CaseOutcome, wrong: readonly string[])
   ];
 }
 
-async function main(): Promise<number> {
-  if (values.help) {
-    console.log(usage);
-    return 0;
-  }
-  const obstacle = labNetworkObstacle();
-  if (obstacle !== undefined) throw new Error(`cannot run the fleet bench: ${obstacle}`);
+async function runAll(): Promise<number> {
+  requireLabNetwork();
   if (!Number.isInteger(nodes) || nodes < 4 || nodes > 250) throw new Error('--nodes: 4 to 250');
   const names = values.only?.split(',');
   const cases = faultCases.filter(({ name }) => names?.includes(name) ?? true);
@@ -99,16 +95,9 @@ async function main(): Promise<number> {
     rows.push(row);
     console.log(`${each.name}: ${row.at(-1)}`);
   }
-  console.log(`\n${nodes} nodes, ${values.layers} @ ${values.rate}/s\n${formatTable([columns, ...rows])}`);
+  console.log(`\n${nodes} nodes, ${values.layers} @ ${values.rate}/s\n${formatTable(columns, rows)}`);
   console.log(`${clean.figures.machine}, commit ${clean.figures.commit}`);
   return rows.every((row) => row.at(-1) === 'pass') ? 0 : 1;
 }
 
-// An exit runs the listeners that end every process and namespace of this run.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
-try {
-  process.exit(await main());
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exit(1);
-}
+await runBench({ usage, isHelpAsked: values.help, run: runAll });

@@ -7,9 +7,10 @@ import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { createFault, faultNames, noFault } from './lab/faults.ts';
 import type { FleetMode } from './lab/fleet.ts';
-import { labNetworkObstacle } from './lab/network.ts';
+import { requireLabNetwork } from './lab/network.ts';
 import type { StartPattern } from './lab/race.ts';
 import { formatReport, recordResult } from './lab/report.ts';
+import { runBench } from './lab/run-bench.ts';
 import { type CaseOptions, runCase, runCleanCase } from './lab/run-case.ts';
 
 const usage = `Usage: npm run bench:fleet -- [options]
@@ -55,13 +56,8 @@ const { values } = parseArgs({
   },
 });
 
-async function main(): Promise<number> {
-  if (values.help) {
-    console.log(usage);
-    return 0;
-  }
-  const obstacle = labNetworkObstacle();
-  if (obstacle !== undefined) throw new Error(`cannot run the fleet bench: ${obstacle}`);
+async function run(): Promise<number> {
+  requireLabNetwork();
   const nodes = Number(values.nodes);
   if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250) throw new Error('--nodes: 1 to 250');
   const start = starts.find((name) => name === values.start);
@@ -106,11 +102,4 @@ async function main(): Promise<number> {
   return figures.wrongBytes === 0 && figures.unfinished === 0 ? 0 : 1;
 }
 
-// An exit runs the listeners that end every process and namespace of this run.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
-try {
-  process.exit(await main());
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exit(1);
-}
+await runBench({ usage, isHelpAsked: values.help, run });

@@ -3,7 +3,7 @@
  * through Shoal, in one run. As root on Linux the node and the origin are hosts of their own with a capped link; otherwise all is
  * loopback and the capped case is left out.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -11,7 +11,8 @@ import { waitUntil } from '../test/support/child.ts';
 import { startDockerRegistryProcess } from '../test/support/docker-registry.ts';
 import { findFreePorts } from '../test/support/shoal-node.ts';
 import { startAgent } from './lab/agent.ts';
-import { createLabNetwork, describeCommit, labNetworkObstacle } from './lab/network.ts';
+import { writeImageFiles } from './lab/image-files.ts';
+import { createLabNetwork, labNetworkObstacle } from './lab/network.ts';
 import { measureSide, type SideFigures, type SideName, sideNames } from './lab/pull-sides.ts';
 import {
   createRandomImage,
@@ -20,7 +21,8 @@ import {
   parseLayers,
   type RandomImage,
 } from './lab/random-image.ts';
-import { describeMachine, measureHashCpuSecondsPerGiB, recordResult } from './lab/report.ts';
+import { describeCommit, describeMachine, measureHashCpuSecondsPerGiB, recordResult } from './lab/report.ts';
+import { runBench } from './lab/run-bench.ts';
 
 const usage = `Usage: npm run bench:pull -- [options]
   --layers 1x64MiB+1x16MiB+8x1MiB   the image; the largest layer is read by 1 client, the second largest by 50
@@ -99,22 +101,9 @@ async function startPlace(rateBytesPerSecond: number | undefined): Promise<Place
   const owned = stack.move();
   return {
     async measure(name, image) {
-      const blobDirectory = join(directory, `image-${image.repository.replaceAll('/', '-')}`);
-      mkdirSync(blobDirectory);
-      for (const { digest, bytes } of [image.manifest, image.config, ...image.layers]) {
-        writeFileSync(join(blobDirectory, digest.slice(digest.indexOf(':') + 1)), bytes);
-      }
-      await pusher.send('push', {
-        host: '127.0.0.1',
-        port,
-        repository: image.repository,
-        tag: image.tag,
-        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
-        manifestDigest: image.manifest.digest,
-        blobDigests: [image.config.digest, ...image.layers.map((layer) => layer.digest)],
-        directory: blobDirectory,
-      });
-      rmSync(blobDirectory, { recursive: true });
+      const files = writeImageFiles(image, directory);
+      await pusher.send('push', { host: '127.0.0.1', port, ...files });
+      rmSync(files.directory, { recursive: true });
       return measureSide(
         name,
         {
@@ -152,11 +141,7 @@ function formatTable(figures: ReadonlyMap<SideName, SideFigures>): string {
   return lines.join('\n');
 }
 
-async function main(): Promise<number> {
-  if (values.help) {
-    console.log(usage);
-    return 0;
-  }
+async function run(): Promise<number> {
   const sides = values.sides.split(',').map((text) => {
     const name = sideNames.find((known) => known === text);
     if (name === undefined) throw new Error(`--sides: ${sideNames.join(', ')}`);
@@ -195,11 +180,4 @@ async function main(): Promise<number> {
   return isGood ? 0 : 1;
 }
 
-// An exit runs the listeners that end every process and namespace of this run.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
-try {
-  process.exit(await main());
-} catch (error) {
-  console.error(error instanceof Error ? (error.stack ?? error.message) : error);
-  process.exit(1);
-}
+await runBench({ usage, isHelpAsked: values.help, run });

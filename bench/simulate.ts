@@ -1,3 +1,7 @@
+/**
+ * Swarms of the simulator in `test/support` against their physical bound, without processes, sockets or clocks.
+ * Usage: node bench/simulate.ts [CASE | all] [OVERRIDES], with the overrides of the schedule and of the simulation as JSON.
+ */
 import type { Digest } from '../src/oci/digest.ts';
 import { type SimulationOptions, type Starvation, SwarmSimulation } from '../test/support/swarm-simulation.ts';
 

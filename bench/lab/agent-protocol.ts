@@ -1,9 +1,8 @@
 /** What the bench and its agents (one process per network namespace) say to each other: one JSON object a line. */
 import type { PullOrder, PullOutcome } from './docker-pull.ts';
 
-export interface PushOrder {
-  readonly host: string;
-  readonly port: number;
+/** An image whose manifest and blobs lie in files. */
+export interface ImageFiles {
   readonly repository: string;
   readonly tag: string;
   readonly mediaType: string;
@@ -11,6 +10,11 @@ export interface PushOrder {
   readonly blobDigests: readonly string[];
   /** Holds one file per digest, named by its hex. */
   readonly directory: string;
+}
+
+export interface PushOrder extends ImageFiles {
+  readonly host: string;
+  readonly port: number;
 }
 
 export interface LoadOrder {

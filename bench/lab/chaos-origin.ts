@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import type { ChaosRegistry } from '../../test/support/chaos-registry.ts';
 import { type Child, startChild } from '../../test/support/child.ts';
 import { nodeProgram } from '../../test/support/shoal-node.ts';
-import type { PushOrder } from './agent-protocol.ts';
+import type { ImageFiles } from './agent-protocol.ts';
 
 type ChaosRule = Parameters<ChaosRegistry['fail']>[0];
 
@@ -16,10 +16,8 @@ export type OriginRule = Pick<ChaosRule, 'kinds' | 'times' | 'after'> & {
   readonly minBytes?: number;
 };
 
-export type ChaosImage = Omit<PushOrder, 'host' | 'port'>;
-
 /** One line each on the origin's stdin; answered in order. */
-export type ChaosOrder = { readonly put: ChaosImage } | { readonly countHits: true };
+export type ChaosOrder = { readonly put: ImageFiles } | { readonly countHits: true };
 
 export interface ChaosAnswer {
   /** How often a rule was applied, all rules together. */
@@ -28,7 +26,7 @@ export interface ChaosAnswer {
 
 export interface ChaosOrigin {
   readonly child: Child;
-  put(image: ChaosImage): Promise<void>;
+  put(image: ImageFiles): Promise<void>;
   countHits(): Promise<number>;
 }
 

@@ -62,6 +62,7 @@ export class DockerPull {
   /** Memory touched before the clock starts, so that page faults are not part of the figures. */
   readonly #pool: Buffer;
   readonly #connections: HttpConnection[] = [];
+  readonly #idle: HttpConnection[] = [];
   readonly #kept: KeptBody[] = [];
   #poolUsedBytes = 0;
   #receivedBytes = 0;
@@ -189,8 +190,6 @@ export class DockerPull {
       ? this.#pool.subarray(start, this.#poolUsedBytes)
       : Buffer.allocUnsafeSlow(bytes);
   }
-
-  readonly #idle: HttpConnection[] = [];
 
   #connect(): HttpConnection {
     const idle = this.#idle.pop();

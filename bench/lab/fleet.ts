@@ -2,16 +2,16 @@
  * A fleet in a lab network: one origin, nodes with a daemon (or none) and an agent each, all behind capped links.
  * `startFleet` returns once every node is ready and sees every other; nothing is timed before that.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Child, waitUntil } from '../../test/support/child.ts';
-import { startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
+import { type DockerRegistry, startDockerRegistryProcess } from '../../test/support/docker-registry.ts';
 import { type Dockerd, startDockerd } from '../../test/support/lab/docker-client.ts';
 import { readConnectedPeers, startShoalProcess } from '../../test/support/shoal-node.ts';
 import { adminPort } from './admin.ts';
 import { type Agent, startAgent } from './agent.ts';
 import { type ChaosOrigin, type OriginRule, startChaosOrigin } from './chaos-origin.ts';
+import { writeImageFiles } from './image-files.ts';
 import { createLabNetwork, type LabHost, type LabNetwork } from './network.ts';
 import type { RandomImage } from './random-image.ts';
 
@@ -114,18 +114,9 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   let pullThrough: LabHost | undefined;
   if (options.mode === 'pull-through') {
     pullThrough = await network.addHost('proxy', options.rateBytesPerSecond);
-    const proxy = startDockerRegistryProcess({
-      directory: join(directory, 'proxy'),
-      host: '0.0.0.0',
-      port: registryPort,
-      netns: pullThrough.netns,
-      accessLog: false,
-      proxyOf: originUrl,
-    });
-    stack.use(proxy);
-    const agent = startAgent('proxy', directory, pullThrough.netns);
+    const proxy = stack.use(startPullThrough(pullThrough, directory, originUrl));
+    await using agent = startAgent('proxy', directory, pullThrough.netns);
     await waitForAnswer(agent, '/v2/', registryPort, proxy.child);
-    await agent[Symbol.asyncDispose]();
     measured.push(proxy.child);
   }
 
@@ -144,53 +135,13 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     if (options.mode !== 'shoal') {
       return { index, host, agent, pullFrom: { host: (pullThrough ?? originHost).address, port: registryPort } };
     }
-    const daemon = startShoalProcess({
-      name: host.label,
-      directory: join(directory, host.label),
-      registry: { host: '127.0.0.1', port: registryPort },
-      admin: { host: '127.0.0.1', port: adminPort },
-      peer: { host: host.address, port: peerPort },
-      bulk: { host: host.address, port: bulkPort },
-      // Two known nodes, as an operator would write; the rest find each other.
-      bootstrap: hosts
-        .slice(0, 2)
-        .filter((other) => other !== host)
-        .map((other) => `${other.address}:${peerPort}`),
-      origins: { 'docker.io': { url: originUrl, insecure: true } },
-      defaultOrigin: 'docker.io',
-      netns: host.netns,
-      // What is installed, not what is developed.
-      script: join(repositoryRoot, 'dist', 'main.js'),
-      ...(options.profileNode === index
-        ? {
-            nodeArgs: [
-              '--cpu-prof',
-              `--cpu-prof-dir=${process.cwd()}`,
-              `--cpu-prof-name=bench-${host.label}.cpuprofile`,
-            ],
-          }
-        : {}),
-      ...options.nodeChanges?.(index),
-    });
-    stack.use(daemon);
+    const daemon = stack.use(startDaemon(index, hosts, directory, originUrl, options));
     measured.push(daemon);
     const docker = dockerds[index];
     const pullFrom = { host: '127.0.0.1', port: registryPort };
     return { index, host, agent, daemon, pullFrom, ...(docker === undefined ? {} : { docker }) };
   });
-  const expectedPeers = options.nodes - 1;
-  for (const { agent, daemon, index } of nodes) {
-    if (daemon === undefined) continue;
-    await waitForAnswer(agent, '/readyz', adminPort, daemon);
-    await waitUntil(
-      `node ${index} to see ${expectedPeers} peers`,
-      async () => {
-        const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/status' });
-        return answer.status === 200 && readConnectedPeers(answer.body) >= expectedPeers;
-      },
-      { timeoutMs: readyTimeoutMs, intervalMs: 250, child: daemon },
-    );
-  }
+  await waitForMesh(nodes);
 
   const owned = stack.move();
   return {
@@ -210,28 +161,80 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     measured,
     startOrigin,
     async pushImage(image) {
-      const blobDirectory = join(directory, `image-${randomBytes(4).toString('hex')}`);
-      mkdirSync(blobDirectory);
-      for (const { digest, bytes } of [image.manifest, image.config, ...image.layers]) {
-        writeFileSync(join(blobDirectory, digest.slice(digest.indexOf(':') + 1)), bytes);
-      }
-      const pushed = {
-        repository: image.repository,
-        tag: image.tag,
-        mediaType: 'application/vnd.docker.distribution.manifest.v2+json',
-        manifestDigest: image.manifest.digest,
-        blobDigests: [image.config.digest, ...image.layers.map((layer) => layer.digest)],
-        directory: blobDirectory,
-      };
+      const files = writeImageFiles(image, directory);
+      // The chaos origin goes on reading the files; docker-registry copies them.
       if (chaos !== undefined) {
-        await chaos.put(pushed);
+        await chaos.put(files);
         return;
       }
-      await originAgent.send('push', { host: '127.0.0.1', port: registryPort, ...pushed });
-      rmSync(blobDirectory, { recursive: true });
+      await originAgent.send('push', { host: '127.0.0.1', port: registryPort, ...files });
+      rmSync(files.directory, { recursive: true });
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** Starts the cache that nodes without a daemon pull through. */
+function startPullThrough(host: LabHost, directory: string, originUrl: string): DockerRegistry {
+  return startDockerRegistryProcess({
+    directory: join(directory, 'proxy'),
+    host: '0.0.0.0',
+    port: registryPort,
+    netns: host.netns,
+    accessLog: false,
+    proxyOf: originUrl,
+  });
+}
+
+function startDaemon(
+  index: number,
+  hosts: readonly LabHost[],
+  directory: string,
+  originUrl: string,
+  options: FleetOptions,
+): Child {
+  const host = hosts[index] as LabHost;
+  return startShoalProcess({
+    name: host.label,
+    directory: join(directory, host.label),
+    registry: { host: '127.0.0.1', port: registryPort },
+    admin: { host: '127.0.0.1', port: adminPort },
+    peer: { host: host.address, port: peerPort },
+    bulk: { host: host.address, port: bulkPort },
+    // Two known nodes, as an operator would write; the rest find each other.
+    bootstrap: hosts
+      .slice(0, 2)
+      .filter((other) => other !== host)
+      .map((other) => `${other.address}:${peerPort}`),
+    origins: { 'docker.io': { url: originUrl, insecure: true } },
+    defaultOrigin: 'docker.io',
+    netns: host.netns,
+    // What is installed, not what is developed.
+    script: join(repositoryRoot, 'dist', 'main.js'),
+    ...(options.profileNode === index
+      ? {
+          nodeArgs: ['--cpu-prof', `--cpu-prof-dir=${process.cwd()}`, `--cpu-prof-name=bench-${host.label}.cpuprofile`],
+        }
+      : {}),
+    ...options.nodeChanges?.(index),
+  });
+}
+
+/** Waits until every daemon is ready and connected to all others. */
+async function waitForMesh(nodes: readonly FleetNode[]): Promise<void> {
+  const expectedPeers = nodes.length - 1;
+  for (const { agent, daemon, index } of nodes) {
+    if (daemon === undefined) continue;
+    await waitForAnswer(agent, '/readyz', adminPort, daemon);
+    await waitUntil(
+      `node ${index} to see ${expectedPeers} peers`,
+      async () => {
+        const answer = await agent.send('get', { host: '127.0.0.1', port: adminPort, path: '/api/v1/status' });
+        return answer.status === 200 && readConnectedPeers(answer.body) >= expectedPeers;
+      },
+      { timeoutMs: readyTimeoutMs, intervalMs: 250, child: daemon },
+    );
+  }
 }
 
 async function waitForAnswer(agent: Agent, path: string, port: number, child: Child): Promise<void> {

@@ -3,7 +3,7 @@
  * bridge in a namespace of its own, so nothing of the machine's own network is touched and no firewall rule applies.
  * All names start with `sb<pid>-`, so that a later run can tell what a crashed one has left behind.
  */
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 
@@ -42,6 +42,12 @@ export function labNetworkObstacle(): string | undefined {
     return 'the programs ip and tc are missing (Debian: apt-get install iproute2)';
   }
   return undefined;
+}
+
+/** Fails with the reason if this machine cannot run a lab network. */
+export function requireLabNetwork(): void {
+  const obstacle = labNetworkObstacle();
+  if (obstacle !== undefined) throw new Error(`this bench needs a lab network: ${obstacle}`);
 }
 
 function listNamespaces(): string[] {
@@ -164,15 +170,4 @@ export async function createLabNetwork(): Promise<LabNetwork> {
       destroy();
     },
   };
-}
-
-/** Text of the commit the figures belong to, marked when the sources differ from it. */
-export function describeCommit(): string {
-  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim();
-  try {
-    const dirty = git('status', '--porcelain', '--', ':/src') === '' ? '' : '-dirty';
-    return `${git('rev-parse', '--short=12', 'HEAD')}${dirty}`;
-  } catch {
-    return 'unknown';
-  }
 }

@@ -1,4 +1,8 @@
-/** What a run of the fleet bench says: one line of JSON with the agreed fields, and a table for people. */
+/**
+ * What a run of the fleet bench says: one line of JSON with the agreed fields, and a table for people.
+ * What every bench records with its figures (machine, commit, the cost of hashing) is here too.
+ */
+import { execFileSync } from 'node:child_process';
 import { createHash, randomFillSync } from 'node:crypto';
 import { appendFileSync, mkdirSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
@@ -7,7 +11,6 @@ import type { BanReport } from './bans.ts';
 import { type CpuSplit, mapCpu } from './cpu-split.ts';
 import type { Finding } from './findings.ts';
 import type { FleetMode } from './fleet.ts';
-import { describeCommit } from './network.ts';
 import type { RaceResult } from './race.ts';
 import { percentile, round } from './statistics.ts';
 
@@ -53,7 +56,7 @@ export interface FiguresInput {
   readonly mode: FleetMode;
   /** Bytes every node must fetch. */
   readonly bytes: number;
-  /** Bytes that are new to the origin's clients; what one copy of them costs is the bound of the egress. */
+  /** Of every node's link; undefined is as fast as the machine. */
   readonly rateBytesPerSecond: number | undefined;
   readonly hashCpuSecondsPerGiB: number;
   readonly result: RaceResult;
@@ -204,6 +207,17 @@ export function describeMachine(): string {
   const processors = cpus();
   const model = processors[0]?.model.trim() ?? 'unknown CPU';
   return `${processors.length} x ${model}, ${Math.round(totalmem() / gibibyte)} GiB, Linux ${release()}, Node ${process.version}`;
+}
+
+/** Text of the commit the figures belong to, marked when the sources differ from it. */
+export function describeCommit(): string {
+  const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8', cwd: import.meta.dirname }).trim();
+  try {
+    const dirty = git('status', '--porcelain', '--', ':/src') === '' ? '' : '-dirty';
+    return `${git('rev-parse', '--short=12', 'HEAD')}${dirty}`;
+  } catch {
+    return 'unknown';
+  }
 }
 
 /** Adds a line to a file of results. */
