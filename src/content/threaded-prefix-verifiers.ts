@@ -2,6 +2,7 @@ import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { toError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
+import { startWithPlainV8 } from '../lib/v8-flags.ts';
 import { type Digest, digestAlgorithm, parseDigest } from '../oci/digest.ts';
 import { ContentError } from './errors.ts';
 import { createInlinePrefixVerifiers } from './inline-prefix-verifiers.ts';
@@ -32,7 +33,7 @@ export function createPrefixVerifiers(deps: PrefixVerifiersDeps, options: Prefix
 /** Starts a hash thread from the entry file, which is .ts when run from src and .js when run from dist, like this file. */
 export function startHashThread(): Worker {
   const entry = new URL(`./worker/hash-thread${extname(import.meta.url)}`, import.meta.url);
-  return new Worker(entry, { name: 'shoal-hash' });
+  return startWithPlainV8(() => new Worker(entry, { name: 'shoal-hash' }));
 }
 
 class ThreadedPrefixVerifiers implements PrefixVerifiers {

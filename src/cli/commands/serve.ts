@@ -1,6 +1,6 @@
-import { setFlagsFromString } from 'node:v8';
 import type { LoadedConfig } from '../../config/load.ts';
 import { spanText } from '../../lib/units.ts';
+import { tuneV8 } from '../../lib/v8-flags.ts';
 import { type CommandIo, startCommand } from '../command.ts';
 import { addConfigFlags, loadConfigFor } from '../config-flags.ts';
 import { exitCodes } from '../exit-codes.ts';
@@ -34,26 +34,12 @@ export function createCommand(io: CommandIo) {
   });
 }
 
-// V8 lets its nursery grow to 48 MB while libraries load, and keeps it. The bytes of blobs live in buffers outside of it, so a small
-// one costs no throughput and saves a third of the idle memory.
-const smallNursery = '--semi-space-growth-factor=1';
-
-// A heap that was compacted gets a limit so close above its content that a busy node marked all of it every second, a fifth of its
-// CPU in the fleet bench; with room for half as much again that nearly ends.
-const roomyHeap = '--heap-growing-percent=60';
-
-// WebAssembly is here for heads of HTTP answers and for the encryption of short control messages. Compiling it a second time, optimized,
-// took a fifteenth of the CPU of a node's first pull and 5 MB.
-const plainWebAssembly = '--no-wasm-tier-up';
-
 // Beside the drain: taking back announcements, closing connections and the index take a second; ten mean that something hangs.
 const closeTimeoutMs = 10_000;
 
 async function serve(loaded: LoadedConfig, io: CommandIo, isJson: boolean): Promise<void> {
   const { config } = loaded;
-  setFlagsFromString(smallNursery);
-  setFlagsFromString(roomyHeap);
-  setFlagsFromString(plainWebAssembly);
+  tuneV8();
   // The libraries of the daemon take most of the start; they load while nothing else waits.
   const [{ startDaemon }, { createLogger }, { catchStopSignals }] = await Promise.all([
     import('../../daemon/daemon.ts'),
