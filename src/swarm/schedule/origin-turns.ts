@@ -1,5 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
-import { extentPieceRange } from '../../content/piece-plan.ts';
+import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
 import { countUnheld, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
@@ -8,11 +8,11 @@ import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-orde
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
  *
- * All extents nobody holds form one sequence: small blobs first, then downloads by order, extents by index. The first `originWindowExtents` of it are
- * due: few enough that each comes at a good share of the origin's link and is passed on while the next ones come. Members take turns in an
- * order drawn per blob by rendezvous weight: extent e belongs to member e mod N of it, so that neighbours in the sequence are on
- * different uplinks. The k-th behind the owner starts when `k * takeoverMs` went by without a claim, or when the claims there are
- * stopped moving. Two who claim the same (they saw different members): the higher weight goes on, the other stops.
+ * All extents nobody holds form one sequence: small blobs first, then the heads of large ones, then downloads by order, extents by
+ * index. The first `originWindowExtents` of it are due: few enough that each comes at a good share of the origin's link and is
+ * passed on while the next ones come. Members take turns in an order drawn per blob by rendezvous weight: extent e belongs to
+ * member e mod N of it, so that neighbours in the sequence are on different uplinks. The k-th behind the owner starts when
+ * `k * takeoverMs` went by without a claim, or when the claims there are stopped moving. Two who claim the same (they saw different members): the higher weight goes on, the other stops.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */
 export interface OriginTurn {
@@ -35,17 +35,16 @@ export function originTurns(
   const turns: OriginTurn[] = [];
   let wakeAtMs = Number.POSITIVE_INFINITY;
   let openBytes = 0;
-  for (const download of smallFirst(downloads)) {
+  for (const { download, from, to, share } of stretches(downloads)) {
     const { plan } = download;
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const fullWindowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
-    const windowBytes = isSmall(download) ? fullWindowBytes / 2 : fullWindowBytes;
     let order: readonly PeerId[] | undefined;
     const isRace = isRaced(download);
     const isStalled = restStalled(self, download, nowMs, options) && !isAlone(download);
-    for (let extent = 0; extent < plan.extentCount; extent += 1) {
+    for (let extent = from; extent < to; extent += 1) {
       if (openBytes >= fullWindowBytes) return { turns, wakeAtMs };
-      if (openBytes >= windowBytes) break;
+      if (openBytes >= fullWindowBytes * share) break;
       const state = download.extents[extent];
       if (state === undefined || (state.unheld === 0 && !(isRace && isSlow(download, extent, peers, nowMs)))) continue;
       openBytes += Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
@@ -55,6 +54,7 @@ export function originTurns(
         wakeAtMs = Math.min(wakeAtMs, download.originNotBeforeMs);
         continue;
       }
+      if (turns.some((turn) => turn.download === download && turn.extents.includes(extent))) continue;
       const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
       if (run === undefined) continue;
       order ??= turnOrder(self, download);
@@ -69,22 +69,33 @@ export function originTurns(
             ? longRun(download, extent, run)
             : { extents: [extent], ...run };
         turns.push({ download, isRace, ...turn });
-        // A long run takes its share of the window.
-        openBytes += (turn.extents.length - 1) * plan.extentPieces * plan.pieceBytes;
-        extent += turn.extents.length - 1;
       } else wakeAtMs = Math.min(wakeAtMs, startAtMs);
     }
   }
   return { turns, wakeAtMs };
 }
 
+/** Extents of one blob that stand together in the sequence, and how much of the window may be open for them to be due. */
+interface Stretch {
+  readonly download: DownloadState;
+  readonly from: number;
+  readonly to: number;
+  readonly share: number;
+}
+
 /**
  * A blob of one extent is not worth waiting behind a large one: clients take several at once, and one that is done makes room for the
- * next. Half of the window is left to the large ones, however many small ones there are.
+ * next. For the same reason the first extent of each large blob comes before the rest of any: a client that turns to it has bytes at
+ * once. Half of the window is left to the rest, however many blobs there are.
  */
-function smallFirst(downloads: readonly DownloadState[]): DownloadState[] {
+function stretches(downloads: readonly DownloadState[]): Stretch[] {
   const open = downloads.filter((download) => countUnheld(download) > 0 || isRaced(download));
-  return [...open.filter(isSmall), ...open.filter((download) => !isSmall(download))];
+  const large = open.filter((download) => !isSmall(download));
+  return [
+    ...open.filter(isSmall).map((download) => ({ download, from: 0, to: 1, share: 1 / 2 })),
+    ...large.map((download) => ({ download, from: 0, to: 1, share: 1 / 2 })),
+    ...large.map((download) => ({ download, from: 1, to: download.plan.extentCount, share: 1 })),
+  ];
 }
 
 const extentBytes = 1024 * 1024;
@@ -154,8 +165,8 @@ function longRun(download: DownloadState, extent: number, run: { first: number; 
   for (let next = extent + 1; next < plan.extentCount && end === extentPieceRange(plan, next).start; next += 1) {
     const range = extentPieceRange(plan, next);
     const state = download.extents[next];
-    const bytes = (range.end - run.first) * plan.pieceBytes;
-    if (state?.unheld !== range.end - range.start || state.claims.size > 0 || bytes > limitBytes) break;
+    const { start, end: endBytes } = runRange(plan, run.first, range.end - run.first);
+    if (state?.unheld !== range.end - range.start || state.claims.size > 0 || endBytes - start > limitBytes) break;
     extents.push(next);
     end = range.end;
   }

@@ -275,6 +275,26 @@ describe('turns at the origin', () => {
     expect(originTurns(self, blobs, 0, options).turns).toHaveLength(20);
   });
 
+  it('begin with the heads of all large blobs, then go on with the first', () => {
+    const [one, other] = ['one', 'other'].map((name) => downloadOf(20 * MiB, { digest: `sha256:${name}` as Digest }));
+    for (const blob of [one!, other!]) join(blob, alice, [], { canAskOrigin: false });
+    for (const blob of [one!, other!]) join(blob, bob, []);
+    originTurns(self, [one!, other!], 0, options);
+    const due = (download: DownloadState) =>
+      download.extents.flatMap((state, extent) => (state.dueSinceMs === undefined ? [] : [extent]));
+    expect([due(one!), due(other!)]).toEqual([[0, 1, 2, 3, 4, 5, 6], [0]]);
+  });
+
+  it('alone: goes on behind the head of each in one run, and asks for nothing twice', () => {
+    const blobs = ['one', 'other'].map((name) => downloadOf(16 * MiB, { digest: `sha256:${name}` as Digest }));
+    const { turns } = originTurns(self, blobs, 0, options);
+    expect(turns.map(({ download, extents }) => [blobs.indexOf(download), extents])).toEqual([
+      [0, [0, 1, 2, 3]],
+      [1, [0, 1, 2, 3]],
+      [0, [4, 5, 6, 7]],
+    ]);
+  });
+
   it('begin with small blobs, and leave half of the window to large ones', () => {
     const large = downloadOf(64 * MiB);
     const small = Array.from({ length: 30 }, (_, at) => downloadOf(MiB / 2, { digest: `sha256:${at}` as Digest }));
