@@ -7,6 +7,7 @@ import type { Digest } from '../oci/digest.ts';
 import { type ArbitrationDeps, arbitrate, provenWrong } from './arbitration.ts';
 import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
+import type { CompletedBlobs } from './completed-blobs.ts';
 import type { Disputes } from './disputes.ts';
 import { SwarmError } from './errors.ts';
 import type { MemberTalk } from './member-talk.ts';
@@ -20,6 +21,7 @@ export interface CompletionDeps extends ArbitrationDeps {
   readonly talk: MemberTalk;
   readonly disputes: Disputes;
   readonly strikes: Strikes;
+  readonly completed: CompletedBlobs;
   readonly tasks: TaskGroup;
   readonly ban: (peer: PeerId, reason: Ban['reason'], evidence: string) => void;
   /** Takes the ended download out of the books. */
@@ -48,7 +50,7 @@ export function finishDownload(deps: CompletionDeps, download: BlobDownload): vo
     }
     deps.talk.tell(download.digest, deps.talk.stateOf(download, false));
     deps.onEnd(download);
-    await deps.directory.announce([{ digest: download.digest, holding: 'complete' }], signal);
+    deps.completed.add(download.digest);
   });
 }
 

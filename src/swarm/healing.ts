@@ -5,17 +5,19 @@ import type { TaskGroup } from '../lib/task-group.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { BlobStore } from '../store/blob-store.ts';
+import type { CompletedBlobs } from './completed-blobs.ts';
 import type { BlobRequest } from './swarm.ts';
 
 /** Takes a stored blob that turned out to be rotten out of use, and fetches it again from whoever has it. */
 export interface HealingDeps {
   readonly blobs: BlobStore;
   readonly directory: Directory;
+  readonly completed: Pick<CompletedBlobs, 'remove'>;
   readonly tasks: TaskGroup;
   readonly logger: Logger;
   readonly fetch: (request: BlobRequest) => void;
   /** Tells where the origin has a blob that this node did not fetch in this life. */
-  readonly findRepository: ((digest: Digest) => Promise<Repository | undefined>) | undefined;
+  readonly findRepository?: ((digest: Digest) => Promise<Repository | undefined>) | undefined;
 }
 
 // The blobs of a few hundred images: enough that what rots is usually known, small enough to forget about.
@@ -54,6 +56,7 @@ export class Healing {
     const record = await blobs.findBlob(digest);
     if (record === undefined) return;
     await blobs.quarantineBlob(digest, what);
+    this.#deps.completed.remove(digest);
     await directory.withdraw([digest], signal);
     const repository = this.#repositories.get(digest) ?? (await this.#deps.findRepository?.(digest));
     if (repository === undefined) {

@@ -16,6 +16,7 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Ban } from './bans.ts';
 import { BlobDownload } from './blob-download.ts';
+import { CompletedBlobs } from './completed-blobs.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
 import { Disputes } from './disputes.ts';
 import { SwarmError } from './errors.ts';
@@ -111,16 +112,12 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#tasks = new TaskGroup((error) => logger.error({ error }, 'a task of the swarm failed'));
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
     this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
+    const tasks = this.#tasks;
     const retry = (requests: readonly BlobRequest[]) => void this.#fetch(requests);
-    this.#resumption = new Resumption({ clock, random, tasks: this.#tasks, retry }, options);
-    this.#healing = new Healing({
-      blobs: deps.blobs,
-      directory: deps.directory,
-      tasks: this.#tasks,
-      logger,
-      fetch: (request) => void this.#fetch([request]),
-      findRepository: deps.findRepository,
-    });
+    this.#resumption = new Resumption({ clock, random, tasks, retry }, options);
+    const completed = new CompletedBlobs({ ...deps, tasks });
+    const fetch = (request: BlobRequest) => void this.#fetch([request]);
+    this.#healing = new Healing({ ...deps, completed, tasks, fetch });
     const bansDeps = {
       self: identity.peerId,
       clock,
@@ -245,6 +242,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       ...common,
       disputes: new Disputes({ ...common, onStored }),
       strikes: new Strikes(clock),
+      completed,
       directory: deps.directory,
       onEnd: (download) => this.#end(download),
     };

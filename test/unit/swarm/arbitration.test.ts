@@ -355,23 +355,26 @@ describe('the healing of a rotten blob', () => {
       onProvider: () => () => {},
       publishRoot: () => {},
     };
+    const untold: Digest[] = [];
     const healing = new Healing({
       blobs: store.blobs,
       directory,
+      completed: { remove: (digest) => void untold.push(digest) },
       tasks,
       logger: silentLogger,
       fetch: (request) => fetched.push(request),
       findRepository,
     });
-    return { store, tasks, healing, fetched, withdrawn, ...key };
+    return { store, tasks, healing, fetched, withdrawn, untold, ...key };
   }
 
   it('quarantines, withdraws and fetches once, however often it is told', async () => {
-    const { healing, digest, tasks, fetched, withdrawn, store } = await setUp();
+    const { healing, digest, tasks, fetched, withdrawn, untold, store } = await setUp();
     healing.fetched(digest, demoRepository);
     for (let time = 0; time < 3; time += 1) healing.rotten(digest, 'piece 0');
     await until(() => tasks.size === 0, 'it is done');
     expect([fetched, withdrawn]).toEqual([[{ digest, sizeBytes: 1000, repository: demoRepository }], [digest]]);
+    expect(untold).toEqual([digest]);
     expect(await store.blobs.findBlob(digest)).toBeUndefined();
     healing.rotten(digest, 'piece 0');
     await until(() => tasks.size === 0, 'it is done');
