@@ -16,7 +16,7 @@ const flags: readonly Flag[] = [
   { value: '--semi-space-growth-factor=1', initial: '--semi-space-growth-factor=2' },
   // A heap that was compacted gets a limit so close above its content that a busy node marked all of it every second, a fifth of its
   // CPU in the fleet bench; with room for half as much again that nearly ends.
-  { value: '--heap-growing-percent=60', initial: '--heap-growing-percent=0' },
+  { value: '--heap-growing-percent=120', initial: '--heap-growing-percent=0' },
   // WebAssembly is here for heads of HTTP answers and for the encryption of short control messages. Compiling it a second time,
   // optimized, took a tenth of the CPU of a node's first pull and 5 MB.
   { value: '--no-wasm-tier-up', initial: '--wasm-tier-up' },
