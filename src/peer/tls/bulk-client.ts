@@ -135,15 +135,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   }
 
   #createTransfer(connection: BulkConnection, request: PieceRequest): PieceTransfer {
-    const counted: PieceRequest = {
-      ...request,
-      onPiece: (piece, bytes) => request.onPiece(piece, bytes),
-      onProgress: (count) => {
-        this.#metrics.receivedBytes.add(count);
-        request.onProgress?.(count);
-      },
-    };
-    return new PieceTransfer(connection, counted, { clock: this.#deps.clock, pool: this.#pool }, this.#options);
+    return new PieceTransfer(connection, request, { clock: this.#deps.clock, pool: this.#pool }, this.#options);
   }
 
   async #run(
@@ -159,6 +151,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
       else connection.destroy();
       if (refusal !== undefined) throw refusal;
     } finally {
+      this.#metrics.receivedBytes.add(transfer.receivedBytes);
       this.#metrics.bufferBytes.set(this.#pool.usedBytes);
     }
   }

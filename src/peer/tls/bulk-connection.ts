@@ -28,6 +28,7 @@ const readBufferBytes = 64 * 1024;
 export class BulkConnection {
   readonly #socket: TLSSocket;
   #owner: ConnectionOwner | undefined;
+  #view: Buffer | undefined;
   #error: Error | undefined;
   #isClosed = false;
   #onIdleClose: (() => void) | undefined;
@@ -139,7 +140,9 @@ export class BulkConnection {
   }
 
   #onRead(count: number, buffer: Uint8Array): boolean {
-    const bytes = Buffer.from(buffer.buffer, buffer.byteOffset, count);
+    // Nearly all are full records: one view serves them.
+    if (this.#view?.length !== count) this.#view = Buffer.from(buffer.buffer, buffer.byteOffset, count);
+    const bytes = this.#view;
     if (this.#owner !== undefined) {
       this.#owner.onBytes(bytes);
       return true;

@@ -73,6 +73,11 @@ export class PieceTransfer implements ConnectionOwner {
     this.#headArrived.promise.catch(() => {});
   }
 
+  /** Bytes of pieces so far. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
   /** Bytes of the answer so far, the head included; 0 tells that the peer may never have seen the request. */
   get heardBytes(): number {
     return this.#receivedBytes + (this.#head?.length ?? 1);
@@ -243,14 +248,14 @@ export class PieceTransfer implements ConnectionOwner {
   #place(bytes: Buffer): void {
     let rest = bytes;
     if (this.#target !== undefined) {
-      const count = Math.min(rest.length, this.#targetBytes - this.#filledBytes);
-      rest.copy(this.#target, this.#filledBytes, 0, count);
-      this.#filledBytes += count;
-      rest = rest.subarray(count);
-      if (this.#filledBytes === this.#targetBytes) {
-        this.#target = undefined;
-        this.#filled?.();
-      }
+      const room = this.#targetBytes - this.#filledBytes;
+      // Called for every 16 KiB: a plain set is half the price of Buffer's copy.
+      this.#target.set(bytes.length > room ? bytes.subarray(0, room) : bytes, this.#filledBytes);
+      this.#filledBytes += Math.min(room, bytes.length);
+      if (bytes.length < room) return;
+      this.#target = undefined;
+      this.#filled?.();
+      rest = bytes.subarray(room);
     }
     if (rest.length === 0) return;
     this.#waiting.push(Buffer.from(rest));
