@@ -319,6 +319,25 @@ describe('the talk of a node', () => {
     ]);
   });
 
+  it('tells of common pieces less often among many members, and then of all', async () => {
+    const { talk, digest: blob, state, take, sent, storePiece } = await setUp();
+    for (const index of [2, 3]) await storePiece(index);
+    talk.receive(alice, state());
+    for (let at = 0; at < 16; at += 1)
+      talk.receive(`p${at}` as PeerId, state({ pieces: undefined, isFetching: false }));
+    talk.tellHave(blob, 2);
+    for (const _ of [1, 2]) talk.tellUnhurried();
+    expect(take()).toEqual([]);
+    talk.tellHave(blob, 3);
+    talk.tellUnhurried();
+    expect(sent.map(({ peer, message }) => [peer, message])).toEqual([
+      [alice, expect.objectContaining({ kind: 'have', pieces: [2, 3] })],
+    ]);
+    take();
+    for (const _ of [1, 2, 3]) talk.tellUnhurried();
+    expect(take()).toEqual([]);
+  });
+
   it('says anew what it holds to seeds too', async () => {
     const { talk, download, state, take } = await setUp();
     talk.receive(alice, state());
