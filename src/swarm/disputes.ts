@@ -86,7 +86,7 @@ export class Disputes {
     const known = marks.get(index) ?? [];
     const isNew = known.every((other) => Buffer.compare(other.mark, mark) !== 0);
     // A copy: the mark would keep those of the whole message in memory.
-    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark: Uint8Array.from(mark) }]);
+    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark: new Uint8Array(mark) }]);
   }
 
   /** A piece has come: whoever spoke of another version hears of it. */
