@@ -3,8 +3,8 @@ import type { Clock } from '../lib/clock.ts';
 
 /**
  * Peers caught giving wrong bytes, false signatures or no bytes at all, with what proves it. Bounded; the oldest ban makes room.
- * Whose word is worth nothing is cut off. Who only sends badly is asked for nothing, and served on: a node with a broken disk gets its
- * images all the same, and does not fetch them from the origin alone.
+ * Whose word is worth nothing is cut off: it signed what is false. Who only sends badly is asked for nothing, and served on: a node
+ * with broken memory or a broken disk gets its images all the same, and does not take the origin's link from the others.
  */
 export interface Ban {
   readonly reason: 'wrong bytes' | 'false signature' | 'signed wrong piece' | 'broke the protocol' | 'stalls';
@@ -14,7 +14,7 @@ export interface Ban {
   readonly forMs: number;
 }
 
-const servedOn: ReadonlySet<Ban['reason']> = new Set(['broke the protocol', 'stalls']);
+const servedOn: ReadonlySet<Ban['reason']> = new Set(['wrong bytes', 'broke the protocol', 'stalls']);
 
 const maxBans = 1024;
 

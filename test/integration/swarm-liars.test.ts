@@ -98,9 +98,16 @@ describe('a swarm with members that do not keep their word', () => {
     isLying = true;
     const [wrong] = victim!.swarm.fetch([second.request]);
     await wrong!.done.catch(() => {});
-    // Cut off, and still there for an operator to see.
+    // Asked for nothing more, and served on: it does not take the origin's link from the others.
     const seen = victim!.swarm.peers().find(({ peer }) => peer === liar!.identity.peerId);
-    expect([seen?.ban !== undefined, seen?.isConnected]).toEqual([true, false]);
+    expect([seen?.ban?.reason, seen?.isConnected]).toEqual(['wrong bytes', true]);
+    const third = putBlob([], 3 * MiB, 3);
+    await victim!.store.blobs.writeBlob(third.request.digest, third.bytes);
+    await victim!.directory.announce(
+      [{ digest: third.request.digest, holding: 'complete' }],
+      AbortSignal.timeout(60_000),
+    );
+    await liar!.swarm.fetch([third.request])[0]!.done;
     await liar!.swarm[Symbol.asyncDispose]();
     await victim!.swarm.fetch([first.request])[0]!.done;
   });

@@ -16,9 +16,9 @@ describe('the ban list', () => {
   it('forgets a ban after its time', () => {
     const clock = new FakeClock();
     const bans = new BanList(clock, { banMs: 1_000 });
-    bans.add(alice, 'wrong bytes', 'piece 3');
+    bans.add(alice, 'signed wrong piece', 'piece 3');
     expect(bans.find(alice)).toEqual({
-      reason: 'wrong bytes',
+      reason: 'signed wrong piece',
       evidence: 'piece 3',
       sinceMs: clock.wallMs(),
       forMs: 1_000,
@@ -44,17 +44,22 @@ describe('the ban list', () => {
     bans.add(alice, 'stalls', '');
     bans.add(bob, 'broke the protocol', '');
     bans.add(carol, 'signed wrong piece', '');
-    expect([alice, bob, carol].map((peer) => [bans.has(peer), bans.shuns(peer)])).toEqual([
+    const [dave, erin] = ['dave', 'erin'] as PeerId[];
+    bans.add(dave!, 'wrong bytes', '');
+    bans.add(erin!, 'false signature', '');
+    expect([alice, bob, carol, dave!, erin!].map((peer) => [bans.has(peer), bans.shuns(peer)])).toEqual([
       [false, true],
       [false, true],
       [true, false],
+      [false, true],
+      [true, false],
     ]);
-    expect(bans.list().size).toBe(3);
+    expect(bans.list().size).toBe(5);
   });
 
   it('makes room by the oldest ban', () => {
     const bans = new BanList(new FakeClock(), { banMs: 1_000 });
-    for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'wrong bytes', '');
+    for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'signed wrong piece', '');
     expect(bans.list().size).toBe(1_024);
     expect(bans.has('p0' as PeerId)).toBe(false);
   });

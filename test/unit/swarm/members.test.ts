@@ -198,7 +198,7 @@ describe('the talk of a node', () => {
 
   it('greets a provider once, again when it comes back, and not itself nor a banned one', async () => {
     const { talk, digest: blob, provider, take, bans, identity } = await setUp();
-    bans.add(carol, 'wrong bytes', '');
+    bans.add(carol, 'signed wrong piece', '');
     for (const peer of [alice, alice, carol, identity.peerId]) talk.meet(blob, provider(peer));
     expect(take()).toEqual(['state alice']);
     expect(talk.isHeardOut(blob)).toBe(false);
@@ -218,7 +218,7 @@ describe('the talk of a node', () => {
     take();
     for (const peer of [alice, alice, bob, carol]) talk.peerGone(peer);
     connected.delete(bob);
-    bans.add(carol, 'wrong bytes', '');
+    bans.add(carol, 'signed wrong piece', '');
     await clock.advanceAsync(999);
     expect(take()).toEqual([]);
     await clock.advanceAsync(1);
@@ -251,7 +251,7 @@ describe('the talk of a node', () => {
 
   it('hears nothing from a banned peer', async () => {
     const { talk, state, members, bans } = await setUp();
-    bans.add(alice, 'wrong bytes', '');
+    bans.add(alice, 'signed wrong piece', '');
     talk.receive(alice, state({ pieces: undefined }));
     expect(members()).toEqual([]);
   });

@@ -147,7 +147,7 @@ describe('what a node gives of a complete blob', () => {
     const { share, blobs, bans } = setUp();
     const { bytes, key } = makeBlob(self, 2 * MiB, 1);
     await blobs.writeBlob(key.digest, bytes);
-    if (isBanned) bans.add(peer.peerId, 'wrong bytes', '');
+    if (isBanned) bans.add(peer.peerId, 'signed wrong piece', '');
     await expect(share.openPieces(peer.peerId, key.digest, first, count, signal)).rejects.toMatchObject({
       code: 'PEER_ABSENT',
     });
