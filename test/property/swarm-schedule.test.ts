@@ -148,6 +148,26 @@ describe('the swarm schedule', () => {
     );
   });
 
+  it('does not wait long for a node with a tenth of the rate', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 3, max: 10 }), fc.nat(9), fc.nat(1e6), (nodes, at, seed) => {
+        const slow = at % nodes;
+        const rateBytesPerSecond = 10 * MiB;
+        const fleet = { nodes, layers: [48 * MiB], rateBytesPerSecond, uploadSlots: 8, latencyMs: 2, seed };
+        const { simulation, result } = simulate({
+          ...fleet,
+          events: [{ atMs: 0, run: ({ rates }) => void rates.splice(slow, 1, rateBytesPerSecond / 10) }],
+          schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000, peerStallMs: 2_000 },
+        });
+        expect(livingFinished(simulation)).toBe(true);
+        const clean = Math.max(...simulate(fleet).result.seconds);
+        expect(Math.max(...result.seconds.filter((_, index) => index !== slow))).toBeLessThan(clean + 2.5);
+        expect(result.originRatio).toBeLessThan(1.5);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('reads each byte about once at the origin on machines that are starved of CPU at the start', () => {
     const starvation = {
       ...{ stallMs: 800, untilMs: 4_000, cpuMsPerPiece: 10, cpuMsPerMessage: 1 },

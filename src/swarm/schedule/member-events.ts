@@ -35,6 +35,7 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       canAskOrigin: true,
       passedOverUntilMs: 0,
       restsUntilMs: 0,
+      lateUntilMs: 0,
       undeliveredSinceMs: undefined,
     };
     download.members.set(peer, member);
@@ -91,7 +92,7 @@ export function applyClaim(
   if (download.distrusted.has(peer)) return;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
-    state.claims.set(peer, { progressMs: nowMs, receivedBytes });
+    state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
   } else if (receivedBytes > claim.receivedBytes && isDelivering(download, member, nowMs, options)) {
     claim.receivedBytes = receivedBytes;
     claim.progressMs = nowMs;

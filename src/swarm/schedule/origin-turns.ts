@@ -12,7 +12,8 @@ import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-orde
  * index. The first `originWindowExtents` of it are due: few enough that each comes at a good share of the origin's link and is
  * passed on while the next ones come. Members take turns in an order drawn per blob by rendezvous weight: extent e belongs to
  * member e mod N of it, so that neighbours in the sequence are on different uplinks. The k-th behind the owner starts when
- * `k * takeoverMs` went by without a claim, or when the claims there are stopped moving. Two who claim the same (they saw different members): the higher weight goes on, the other stops.
+ * `k * takeoverMs` went by without a claim, or when the claims there stopped moving or take far longer than this node's own did.
+ * Two who claim the same: who has been at it for long stops, or else the lower weight.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */
 export interface OriginTurn {
@@ -120,7 +121,7 @@ function turnAtMs(
   for (const [peer, claim] of download.isSelfReliant ? [] : state.claims) {
     const member = download.members.get(peer);
     // A turn that brought it all is over.
-    if (holdsExtent(member, download, extent)) continue;
+    if (holdsExtent(member, download, extent) || (member?.lateUntilMs ?? 0) > nowMs) continue;
     // Who started and stopped moving counts as gone, the best of the rest goes first.
     quietSinceMs = Math.max(quietSinceMs, claim.progressMs + options.originStallMs);
     if (member === undefined || member.restsUntilMs <= nowMs) claimants += 1;
@@ -137,8 +138,11 @@ function restStalled(self: PeerId, download: DownloadState, nowMs: number, optio
   for (const { claims, unheld } of download.extents) {
     if (unheld === 0 || claims.size === 0) continue;
     for (const [peer, claim] of claims) {
-      if (nowMs - claim.progressMs < options.originStallMs) continue;
       const member = download.members.get(peer);
+      const lateAtMs = claim.sinceMs + lateAfterMs(download, options);
+      if (member !== undefined && lateAtMs <= nowMs)
+        member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + stalledRestMs);
+      if (nowMs - claim.progressMs < options.originStallMs) continue;
       if (peer === self) isOwnStalled = true;
       else if (member !== undefined)
         member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
@@ -146,6 +150,16 @@ function restStalled(self: PeerId, download: DownloadState, nowMs: number, optio
   }
   return isOwnStalled;
 }
+
+/** How long a turn of another may take, however well it moves: its link may be far slower than the others', or busy with other blobs. */
+function lateAfterMs(download: DownloadState, options: ScheduleOptions): number {
+  const { originBytesPerSecond } = download;
+  if (originBytesPerSecond === undefined) return Number.POSITIVE_INFINITY;
+  return Math.max(options.originStallMs, ((lateFactor * extentBytes) / originBytesPerSecond) * 1_000);
+}
+
+// Links and moments differ; a quarter of what others get is another kind of link.
+const lateFactor = 4;
 
 // As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
 const stalledRestMs = 20_000;

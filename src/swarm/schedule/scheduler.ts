@@ -318,9 +318,8 @@ export class Scheduler {
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
-    for (const requestId of new Set(this.#cancels)) {
+    for (const requestId of new Set(this.#cancels))
       if (this.#requests.has(requestId)) actions.push({ kind: 'cancel', requestId });
-    }
     for (const requestId of this.#abandoned) actions.push({ kind: 'cancel', requestId });
     this.#cancels = [];
     this.#abandoned = [];
@@ -329,7 +328,7 @@ export class Scheduler {
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn, nowMs);
       for (const extent of turn.extents) {
-        turn.download.extents[extent]?.claims.set(this.#self, { progressMs: nowMs, receivedBytes: 0 });
+        turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
         passOver(this.#self, turn.download, extent, this.#self, nowMs, this.#options);
       }
       actions.push({ kind: 'fetchExtent', request });
@@ -386,13 +385,15 @@ export class Scheduler {
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
   }
 
-  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. */
+  /** Two fetch the same: who has been at it for long (of a whole blob: without a byte), or else the lower in rank, stops. */
   #yieldTurn(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
+    if ((download.members.get(peer)?.lateUntilMs ?? 0) > nowMs) return;
     for (const request of this.#requests.values()) {
       if (request.digest !== download.digest || request.peer !== undefined) continue;
       if (!download.isOriginWhole && !extentsOf(download, request).includes(extent)) continue;
-      const isStalled = nowMs - request.progressMs > this.#options.originStallMs;
-      if (isStalled || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
+      const isOld =
+        nowMs - (download.isOriginWhole ? request.progressMs : request.startedMs) > this.#options.originStallMs;
+      if (isOld || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
         this.#cancels.push(request.id);
     }
   }

@@ -17,8 +17,17 @@ export interface MemberState {
   passedOverUntilMs: number;
   /** Until when they do because it gave one up itself, or one of its stands still. */
   restsUntilMs: number;
+  /** Until when nobody waits for its turns, whatever it says, because one took far longer than this node's own. */
+  lateUntilMs: number;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
+}
+
+/** A turn at the origin that somebody says has begun. */
+export interface Claim {
+  readonly sinceMs: number;
+  progressMs: number;
+  receivedBytes: number;
 }
 
 export interface ExtentState {
@@ -28,7 +37,7 @@ export interface ExtentState {
   dueSinceMs: number | undefined;
   /** Whose turn it is since it began; undefined before. */
   owner: PeerId | undefined;
-  claims: Map<PeerId, { progressMs: number; receivedBytes: number }>;
+  claims: Map<PeerId, Claim>;
 }
 
 export interface DownloadState {

@@ -47,7 +47,7 @@ export function rankOf(
 }
 
 function isEager(member: MemberState, download: DownloadState, extent: number, nowMs: number): boolean {
-  if (Math.max(member.passedOverUntilMs, member.restsUntilMs) > nowMs) return false;
+  if (Math.max(member.passedOverUntilMs, member.restsUntilMs, member.lateUntilMs) > nowMs) return false;
   return !holdsExtent(member, download, extent);
 }
 

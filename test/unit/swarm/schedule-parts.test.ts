@@ -76,8 +76,11 @@ const ownerAt = (download: DownloadState, extent: number, peers: PeerId[], nowMs
   peers.find(
     (peer) =>
       rankOf(peer, turnOrder(self, download), download, extent, nowMs) === 0 &&
-      Math.max(download.members.get(peer)?.passedOverUntilMs ?? 0, download.members.get(peer)?.restsUntilMs ?? 0) <=
-        nowMs,
+      Math.max(
+        download.members.get(peer)?.passedOverUntilMs ?? 0,
+        download.members.get(peer)?.restsUntilMs ?? 0,
+        download.members.get(peer)?.lateUntilMs ?? 0,
+      ) <= nowMs,
   );
 
 describe('rendezvous weights', () => {
@@ -203,7 +206,8 @@ describe('turns at the origin', () => {
     const download = downloadOf(4 * MiB);
     join(download, alice, []);
     const own = turnsAt(download).turns.flatMap((turn) => turn.extents);
-    for (const extent of own) download.extents[extent]!.claims.set(self, { progressMs: 0, receivedBytes: 0 });
+    for (const extent of own)
+      download.extents[extent]!.claims.set(self, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
     expect(own.length).toBe(2);
     expect(turnsAt(download, options.takeoverMs - 1).turns).toEqual([]);
     expect(turnsAt(download, options.takeoverMs - 1).wakeAtMs).toBe(options.takeoverMs);
@@ -216,7 +220,8 @@ describe('turns at the origin', () => {
     expect(turnsAt(download, 0).turns).toEqual([]);
     const own = turnsAt(download, 3_000).turns.flatMap((turn) => turn.extents);
     expect(own).toHaveLength(2);
-    for (const extent of own) download.extents[extent]!.claims.set(self, { progressMs: 3_300, receivedBytes: 0 });
+    for (const extent of own)
+      download.extents[extent]!.claims.set(self, { sinceMs: 3_000, progressMs: 3_300, receivedBytes: 0 });
     expect(turnsAt(download, 2_999 + options.takeoverMs).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(2);
   });
@@ -225,7 +230,7 @@ describe('turns at the origin', () => {
     const download = downloadOf(MiB);
     join(download, alice, []);
     download.extents[0]!.dueSinceMs = 0;
-    download.extents[0]!.claims.set(alice, { progressMs: 1_000, receivedBytes: 10 });
+    download.extents[0]!.claims.set(alice, { sinceMs: 0, progressMs: 1_000, receivedBytes: 10 });
     expect(turnsAt(download, 2_900).turns).toEqual([]);
     expect(turnsAt(download, 3_000 + options.takeoverMs).turns).toHaveLength(1);
   });
@@ -235,7 +240,7 @@ describe('turns at the origin', () => {
     for (const peer of [alice, bob]) join(download, peer, []);
     const atMs = options.originStallMs;
     const own = turnOrder(self, download).indexOf(self);
-    const claim = { progressMs: 0, receivedBytes: 0 };
+    const claim = { sinceMs: 0, progressMs: 0, receivedBytes: 0 };
     download.extents[own]!.claims.set(self, { ...claim, progressMs: atMs });
     const alices = turnOrder(self, download).indexOf(alice);
     download.extents[alices]!.claims.set(alice, claim);
@@ -246,6 +251,33 @@ describe('turns at the origin', () => {
     expect(download.members.get(alice)!.restsUntilMs).toBe(0);
     download.extents[own]!.claims.set(self, claim);
     expect(turnsAt(download, 10 * atMs).turns).toEqual([]);
+  });
+
+  it('do not wait for a turn that moves and takes far longer than own ones, nor for the next of that member', () => {
+    const download = downloadOf(8 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    const alices = turnOrder(self, download).indexOf(alice);
+    // An own turn takes a second.
+    download.originBytesPerSecond = MiB;
+    download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 3_900, receivedBytes: 10 });
+    turnsAt(download, 3_999);
+    expect(download.members.get(alice)!.lateUntilMs).toBe(0);
+    const { turns } = turnsAt(download, 4_000);
+    expect(download.members.get(alice)!.lateUntilMs).toBe(24_000);
+    expect(turns.length).toBeGreaterThan(0);
+    // What it says does not change that.
+    applyClaim(self, download, alice, alices, 20, 4_100, options);
+    expect(download.members.get(alice)!.lateUntilMs).toBe(24_000);
+    expect(ownerAt(download, alices + 3, [self, alice, bob], 4_100)).not.toBe(alice);
+  });
+
+  it('wait for a turn as long as it moves when this node has not been at the origin', () => {
+    const download = downloadOf(2 * MiB);
+    join(download, alice, []);
+    const alices = turnOrder(self, download).indexOf(alice);
+    download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 60_000, receivedBytes: 10 });
+    turnsAt(download, 60_000);
+    expect(download.members.get(alice)!.lateUntilMs).toBe(0);
   });
 
   it('ask for nothing that is held here or by a member', () => {

@@ -53,7 +53,7 @@ describe('what a download waits for', () => {
       when: 'another node takes its turn at the origin',
       arrange: (download) => {
         join(download, alice, []);
-        download.extents[0]?.claims.set(alice, { progressMs: nowMs, receivedBytes: 0 });
+        download.extents[0]?.claims.set(alice, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
       },
       wait: { for: 'origin' },
     },
@@ -61,7 +61,7 @@ describe('what a download waits for', () => {
       when: 'another node took its turn and gets nothing',
       arrange: (download) => {
         join(download, alice, []);
-        download.extents[0]?.claims.set(alice, { progressMs: 0, receivedBytes: 0 });
+        download.extents[0]?.claims.set(alice, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
       },
       wait: { for: 'silentOrigin' },
     },
