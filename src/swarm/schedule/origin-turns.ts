@@ -13,7 +13,7 @@ import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-orde
  * passed on while the next ones come. Members take turns in an order drawn per blob by rendezvous weight: extent e belongs to
  * member e mod N of it, so that neighbours in the sequence are on different uplinks. The k-th behind the owner starts when
  * `k * takeoverMs` went by without a claim, or when the claims there stopped moving or take far longer than this node's own did.
- * Two who claim the same: who has been at it for long stops, or else the lower weight.
+ * Two who claim the same (they saw different members): the higher weight goes on, the other stops.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */
 export interface OriginTurn {
@@ -151,15 +151,18 @@ function restStalled(self: PeerId, download: DownloadState, nowMs: number, optio
   return isOwnStalled;
 }
 
-/** How long a turn of another may take, however well it moves: its link may be far slower than the others', or busy with other blobs. */
+/**
+ * How long a turn of another may take, however well it moves: its link may be far slower than the others'. Held against the slowest
+ * of this node's own, so that a fleet in which everything takes long waits longer.
+ */
 function lateAfterMs(download: DownloadState, options: ScheduleOptions): number {
-  const { originBytesPerSecond } = download;
-  if (originBytesPerSecond === undefined) return Number.POSITIVE_INFINITY;
-  return Math.max(options.originStallMs, ((lateFactor * extentBytes) / originBytesPerSecond) * 1_000);
+  const { slowestTurnMs } = download;
+  if (slowestTurnMs === undefined) return Number.POSITIVE_INFINITY;
+  return Math.max(options.originStallMs, lateFactor * slowestTurnMs);
 }
 
-// Links and moments differ; a quarter of what others get is another kind of link.
-const lateFactor = 4;
+// Own turns of one pull differ by less; a third of what others get is another kind of link.
+const lateFactor = 3;
 
 // As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
 const stalledRestMs = 20_000;

@@ -85,6 +85,7 @@ export function applyOriginEnd(
     const rate = (outcome.bytes / Math.max(1, nowMs - request.startedMs)) * 1000;
     download.originBytesPerSecond =
       download.originBytesPerSecond === undefined ? rate : download.originBytesPerSecond * 0.7 + rate * 0.3;
+    download.slowestTurnMs = Math.max(download.slowestTurnMs ?? 0, nowMs - request.startedMs);
   }
   if (outcome.kind !== 'originFailed') return;
   download.originFailures += 1;

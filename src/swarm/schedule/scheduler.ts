@@ -385,15 +385,14 @@ export class Scheduler {
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
   }
 
-  /** Two fetch the same: who has been at it for long (of a whole blob: without a byte), or else the lower in rank, stops. */
+  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. Nobody stops for one that is late. */
   #yieldTurn(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
     if ((download.members.get(peer)?.lateUntilMs ?? 0) > nowMs) return;
     for (const request of this.#requests.values()) {
       if (request.digest !== download.digest || request.peer !== undefined) continue;
       if (!download.isOriginWhole && !extentsOf(download, request).includes(extent)) continue;
-      const isOld =
-        nowMs - (download.isOriginWhole ? request.progressMs : request.startedMs) > this.#options.originStallMs;
-      if (isOld || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
+      const isStalled = nowMs - request.progressMs > this.#options.originStallMs;
+      if (isStalled || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
         this.#cancels.push(request.id);
     }
   }

@@ -69,6 +69,8 @@ export interface DownloadState {
   isOriginWhole: boolean;
   /** Smoothed, of this node's own turns; undefined before the first. */
   originBytesPerSecond: number | undefined;
+  /** The longest that a turn of this node took that ended well. */
+  slowestTurnMs: number | undefined;
   /** For how many windows in a row the peers were far slower than the origin. */
   slowWindows: number;
   /** Members are not believed any more: everything missing is read from the origin by this node. */
@@ -138,6 +140,7 @@ export function createDownloadState(input: {
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
     originBytesPerSecond: undefined,
+    slowestTurnMs: undefined,
     slowWindows: 0,
     isSelfReliant: false,
   };

@@ -257,8 +257,7 @@ describe('turns at the origin', () => {
     const download = downloadOf(8 * MiB);
     for (const peer of [alice, bob]) join(download, peer, []);
     const alices = turnOrder(self, download).indexOf(alice);
-    // An own turn takes a second.
-    download.originBytesPerSecond = MiB;
+    download.slowestTurnMs = 4_000 / 3;
     download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 3_900, receivedBytes: 10 });
     turnsAt(download, 3_999);
     expect(download.members.get(alice)!.lateUntilMs).toBe(0);
