@@ -17,9 +17,6 @@ const flags: readonly Flag[] = [
   // A heap that was compacted gets a limit so close above its content that a busy node marked all of it every second, a fifth of its
   // CPU in the fleet bench; with room for half as much again that nearly ends.
   { value: '--heap-growing-percent=120', initial: '--heap-growing-percent=0' },
-  // A function that was called 3,000 times is still part of a pull that ends before its optimized code pays; the simpler compiler has
-  // been at it by then. What a daemon does all day is optimized a little later.
-  { value: '--invocation-count-for-turbofan=30000', initial: '--invocation-count-for-turbofan=3000' },
   // WebAssembly is here for heads of HTTP answers and for the encryption of short control messages. Compiling it a second time,
   // optimized, took a tenth of the CPU of a node's first pull and 5 MB.
   { value: '--no-wasm-tier-up', initial: '--wasm-tier-up' },
