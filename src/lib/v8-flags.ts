@@ -1,10 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 
-/**
- * How the daemon's process differs from plain Node. V8 takes Node's own compiled code only while every flag has its default, so a
- * thread that is started under these flags parses all of Node anew: twice the 30 ms of CPU that its start takes.
- */
+/** How the daemon's process differs from plain Node. */
 interface Flag {
   readonly value: string;
   readonly initial: string;
@@ -15,7 +12,7 @@ const flags: readonly Flag[] = [
   // one costs no throughput and saves a third of the idle memory.
   { value: '--semi-space-growth-factor=1', initial: '--semi-space-growth-factor=2' },
   // A heap that was compacted gets a limit so close above its content that a busy node marked all of it every second, a fifth of its
-  // CPU in the fleet bench; with room for half as much again that nearly ends.
+  // CPU in the fleet bench; with room for more than as much again that nearly ends.
   { value: '--heap-growing-percent=120', initial: '--heap-growing-percent=0' },
   // WebAssembly is here for heads of HTTP answers and for the encryption of short control messages. Compiling it a second time,
   // optimized, took a tenth of the CPU of a node's first pull and 5 MB.
@@ -23,16 +20,20 @@ const flags: readonly Flag[] = [
   { value: '--no-wasm-dynamic-tiering', initial: '--wasm-dynamic-tiering' },
 ];
 
+let isTuned = false;
+let starting = 0;
+
 /** The process is the daemon's own: V8 may be set for all of it. */
 export function tuneV8(): void {
   for (const { value } of flags) setFlagsFromString(value);
   isTuned = true;
 }
 
-let isTuned = false;
-let starting = 0;
-
-/** Starts a thread with V8 as Node knows it, and returns to the daemon's flags once the thread runs or is gone. */
+/**
+ * Starts a thread with V8 as Node knows it, and returns to the daemon's flags once the thread runs or is gone. V8 takes Node's own
+ * compiled code only while every flag has its default: a thread started under the daemon's parses all of Node anew, which doubles
+ * the 30 ms of CPU that its start takes.
+ */
 export function startWithPlainV8(start: () => Worker): Worker {
   if (!isTuned) return start();
   if (starting === 0) for (const { initial } of flags) setFlagsFromString(initial);

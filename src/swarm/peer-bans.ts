@@ -2,7 +2,7 @@ import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
-import { type Ban, BanList } from './bans.ts';
+import { BanList, type BanReason } from './bans.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import { Stalls, stallBanMs } from './stalls.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
@@ -31,10 +31,9 @@ export class PeerBans {
     this.#stalls = new Stalls(deps.clock);
   }
 
-  ban(peer: PeerId, reason: Ban['reason'], evidence: string, forMs = this.#banMs): void {
+  ban(peer: PeerId, reason: BanReason, evidence: string, forMs = this.#banMs): void {
     const { self, network, scheduler, metrics, logger, decideSoon } = this.#deps;
-    // A worse ban takes the place of a milder one.
-    if (peer === self || this.list.has(peer) || this.list.find(peer)?.reason === reason) return;
+    if (peer === self || this.list.covers(peer, reason)) return;
     this.list.add(peer, reason, evidence, forMs);
     metrics.bans.add(1);
     logger.warn({ peer, reason, evidence }, 'peer banned');

@@ -124,7 +124,7 @@ function accept(
     return false;
   };
   // The sender may not know yet that the signer lied: no evidence against the sender.
-  if (deps.bans.has(piece.signer) || !download.believes(piece)) return refuse('banned_signer');
+  if (deps.bans.doubts(piece.signer) || !download.believes(piece)) return refuse('banned_signer');
   const actual = pieceHash(bytes);
   if (Buffer.compare(actual, piece.hash) !== 0) {
     const evidence = `${download.digest} piece ${piece.index}: said ${hex(piece.hash)}, sent ${hex(actual)}`;

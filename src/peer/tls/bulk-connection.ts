@@ -28,7 +28,6 @@ const readBufferBytes = 64 * 1024;
 export class BulkConnection {
   readonly #socket: TLSSocket;
   #owner: ConnectionOwner | undefined;
-  #view: Buffer | undefined;
   #error: Error | undefined;
   #isClosed = false;
   #onIdleClose: (() => void) | undefined;
@@ -140,9 +139,7 @@ export class BulkConnection {
   }
 
   #onRead(count: number, buffer: Uint8Array): boolean {
-    // Nearly all are full records: one view serves them.
-    if (this.#view?.length !== count) this.#view = Buffer.from(buffer.buffer, buffer.byteOffset, count);
-    const bytes = this.#view;
+    const bytes = Buffer.from(buffer.buffer, buffer.byteOffset, count);
     if (this.#owner !== undefined) {
       this.#owner.onBytes(bytes);
       return true;

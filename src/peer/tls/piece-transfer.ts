@@ -249,7 +249,7 @@ export class PieceTransfer implements ConnectionOwner {
     let rest = bytes;
     if (this.#target !== undefined) {
       const room = this.#targetBytes - this.#filledBytes;
-      // Called for every 16 KiB: a plain set is half the price of Buffer's copy.
+      // Called for every 16 KiB: a plain set costs a third less than Buffer's copy.
       this.#target.set(bytes.length > room ? bytes.subarray(0, room) : bytes, this.#filledBytes);
       this.#filledBytes += Math.min(room, bytes.length);
       if (bytes.length < room) return;

@@ -63,8 +63,7 @@ export function applyMemberHas(
   for (const piece of pieces) {
     if (!markMemberHas(download, member, piece)) continue;
     member.undeliveredSinceMs = undefined;
-    const claim = download.extents[extentOf(download.plan, piece)]?.claims.get(peer);
-    if (claim !== undefined) claim.progressMs = nowMs;
+    applyDelivery(download, peer, extentOf(download.plan, piece), nowMs);
     // What a member holds need not come from the origin a second time.
     for (const flight of flightsOf(download, piece)) {
       if (flight.peer === undefined && !flight.isRace && isHeldByMembers(download, flight)) unneeded.push(flight.id);
@@ -75,6 +74,18 @@ export function applyMemberHas(
     forgetOrders(download);
   }
   return unneeded;
+}
+
+/** A turn moves, and those claimed together with it begin once it is over. */
+function applyDelivery(download: DownloadState, peer: PeerId, extent: number, nowMs: number): void {
+  const claim = download.extents[extent]?.claims.get(peer);
+  if (claim === undefined) return;
+  claim.progressMs = nowMs;
+  for (let next = extent + 1; ; next += 1) {
+    const behind = download.extents[next]?.claims.get(peer);
+    if (behind === undefined) return;
+    behind.sinceMs = nowMs;
+  }
 }
 
 export function applyClaim(
@@ -174,7 +185,10 @@ export function excuseMembers(download: DownloadState, lostMs: number, nowMs: nu
   const later = (atMs: number) => Math.min(nowMs, atMs + lostMs);
   for (const extent of download.extents) {
     if (extent.dueSinceMs !== undefined) extent.dueSinceMs = later(extent.dueSinceMs);
-    for (const claim of extent.claims.values()) claim.progressMs = later(claim.progressMs);
+    for (const claim of extent.claims.values()) {
+      claim.sinceMs = later(claim.sinceMs);
+      claim.progressMs = later(claim.progressMs);
+    }
   }
   for (const member of download.members.values()) {
     if (member.undeliveredSinceMs !== undefined) member.undeliveredSinceMs = later(member.undeliveredSinceMs);

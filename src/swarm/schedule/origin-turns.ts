@@ -36,13 +36,15 @@ export function originTurns(
   const turns: OriginTurn[] = [];
   let wakeAtMs = Number.POSITIVE_INFINITY;
   let openBytes = 0;
-  for (const { download, from, to, share } of stretches(downloads)) {
+  const open = downloads.filter((download) => countUnheld(download) > 0 || isRaced(download));
+  const stalled = new Set(open.filter((download) => restStalled(self, download, nowMs, options)));
+  for (const { download, from, to, share } of stretches(open)) {
     const { plan } = download;
     // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
     const fullWindowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
     let order: readonly PeerId[] | undefined;
     const isRace = isRaced(download);
-    const isStalled = restStalled(self, download, nowMs, options) && !isAlone(download);
+    const isStalled = stalled.has(download) && !isAlone(download);
     for (let extent = from; extent < to; extent += 1) {
       if (openBytes >= fullWindowBytes) return { turns, wakeAtMs };
       if (openBytes >= fullWindowBytes * share) break;
@@ -89,8 +91,7 @@ interface Stretch {
  * next. For the same reason the first extent of each large blob comes before the rest of any: a client that turns to it has bytes at
  * once. Half of the window is left to the rest, however many blobs there are.
  */
-function stretches(downloads: readonly DownloadState[]): Stretch[] {
-  const open = downloads.filter((download) => countUnheld(download) > 0 || isRaced(download));
+function stretches(open: readonly DownloadState[]): Stretch[] {
   const large = open.filter((download) => !isSmall(download));
   return [
     ...open.filter(isSmall).map((download) => ({ download, from: 0, to: 1, share: 1 / 2 })),
@@ -135,11 +136,12 @@ function turnAtMs(
 /** Members whose turns stand still rest, so that the turns to come are not theirs; returns whether an own turn does. */
 function restStalled(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): boolean {
   let isOwnStalled = false;
+  const lateMs = lateAfterMs(download, options);
   for (const { claims, unheld } of download.extents) {
     if (unheld === 0 || claims.size === 0) continue;
     for (const [peer, claim] of claims) {
       const member = download.members.get(peer);
-      const lateAtMs = claim.sinceMs + lateAfterMs(download, options);
+      const lateAtMs = claim.sinceMs + lateMs;
       if (member !== undefined && lateAtMs <= nowMs)
         member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + stalledRestMs);
       if (nowMs - claim.progressMs < options.originStallMs) continue;
@@ -156,8 +158,9 @@ function restStalled(self: PeerId, download: DownloadState, nowMs: number, optio
  * of this node's own, so that a fleet in which everything takes long waits longer.
  */
 function lateAfterMs(download: DownloadState, options: ScheduleOptions): number {
-  const { slowestTurnMs } = download;
-  if (slowestTurnMs === undefined) return Number.POSITIVE_INFINITY;
+  const { slowestTurnMs, isOriginWhole } = download;
+  // One turn is the whole blob there.
+  if (slowestTurnMs === undefined || isOriginWhole) return Number.POSITIVE_INFINITY;
   return Math.max(options.originStallMs, lateFactor * slowestTurnMs);
 }
 

@@ -25,7 +25,8 @@ export interface MemberState {
 
 /** A turn at the origin that somebody says has begun. */
 export interface Claim {
-  readonly sinceMs: number;
+  /** When it began; of several claimed at once, when the one before brought its last piece so far. */
+  sinceMs: number;
   progressMs: number;
   receivedBytes: number;
 }

@@ -57,6 +57,30 @@ describe('the ban list', () => {
     expect(bans.list().size).toBe(5);
   });
 
+  it('believes no signature of who sent wrong bytes or signed what is false', () => {
+    const bans = new BanList(new FakeClock(), { banMs: 1_000 });
+    const doubted = (
+      ['stalls', 'broke the protocol', 'wrong bytes', 'false signature', 'signed wrong piece'] as const
+    ).map((reason) => {
+      bans.add(alice, reason, '');
+      return bans.doubts(alice);
+    });
+    expect(doubted).toEqual([false, false, true, true, true]);
+    expect(bans.doubts(bob)).toBe(false);
+  });
+
+  it('knows whether a ban is for something as bad', () => {
+    const clock = new FakeClock();
+    const bans = new BanList(clock, { banMs: 1_000 });
+    expect(bans.covers(alice, 'stalls')).toBe(false);
+    bans.add(alice, 'wrong bytes', '');
+    expect(bans.covers(alice, 'stalls')).toBe(true);
+    expect(bans.covers(alice, 'wrong bytes')).toBe(true);
+    expect(bans.covers(alice, 'signed wrong piece')).toBe(false);
+    clock.advance(1_000);
+    expect(bans.covers(alice, 'stalls')).toBe(false);
+  });
+
   it('makes room by the oldest ban', () => {
     const bans = new BanList(new FakeClock(), { banMs: 1_000 });
     for (let at = 0; at < 1_025; at += 1) bans.add(`p${at}` as PeerId, 'signed wrong piece', '');

@@ -123,6 +123,7 @@ describe('a request to a peer', () => {
 
   it.each<[string, (kit: Awaited<ReturnType<typeof setUp>>) => void]>([
     ['is banned', ({ bans }) => bans.add(signer.peerId, 'signed wrong piece', '')],
+    ['sent wrong bytes', ({ bans }) => bans.add(signer.peerId, 'wrong bytes', '')],
     ['is not believed for this blob', ({ download }) => download.distrusted.add(signer.peerId)],
     [
       'is not this node, when it relies on itself',

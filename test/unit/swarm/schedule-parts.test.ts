@@ -279,6 +279,15 @@ describe('turns at the origin', () => {
     expect(download.members.get(alice)!.lateUntilMs).toBe(0);
   });
 
+  it('wait for a turn that is the whole blob as long as it moves', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    Object.assign(download, { isOriginWhole: true, slowestTurnMs: 1_000 });
+    download.extents[0]!.claims.set(alice, { sinceMs: 0, progressMs: 60_000, receivedBytes: 10 });
+    turnsAt(download, 60_000);
+    expect(download.members.get(alice)!.lateUntilMs).toBe(0);
+  });
+
   it('ask for nothing that is held here or by a member', () => {
     const download = downloadOf(2 * MiB, { held: [0, 1, 2] });
     join(download, alice, [3, 4, 5], { canAskOrigin: false });
@@ -623,7 +632,17 @@ describe('what members say', () => {
     applyClaim(self, download, alice, 1, 0, 100, options);
     excuseMembers(download, 700, 750);
     expect(download.extents[0]!.dueSinceMs).toBe(700);
-    expect(download.extents[1]!.claims.get(alice)!.progressMs).toBe(750);
+    expect(download.extents[1]!.claims.get(alice)!).toMatchObject({ sinceMs: 750, progressMs: 750 });
+  });
+
+  it('begins a turn claimed together with others when the one before it moves', () => {
+    const download = downloadOf(16 * MiB);
+    for (const peer of [alice, bob]) join(download, peer, []);
+    for (const extent of [0, 1, 2]) applyClaim(self, download, alice, extent, 0, 0, options);
+    applyClaim(self, download, bob, 3, 0, 0, options);
+    applyMemberHas(download, alice, [0], 500);
+    expect(download.extents.slice(0, 3).map(({ claims }) => claims.get(alice)!.sinceMs)).toEqual([0, 500, 500]);
+    expect(download.extents[3]!.claims.get(bob)!.sinceMs).toBe(0);
   });
 
   it('does not hold a turn against who made way for another, and believes who speaks again', () => {
