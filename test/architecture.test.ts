@@ -112,7 +112,6 @@ const libraries: readonly LibraryRule[] = [
       '@libp2p/yamux',
       '@libp2p/identify',
       '@libp2p/ping',
-      '@libp2p/tls',
       'it-pipe',
       'it-length-prefixed',
     ],

@@ -8,12 +8,23 @@ export type PeerId = string & { readonly [peerIdBrand]: true };
 
 // libp2p peer-ids spec: identity multihash (0x00, 36 bytes) of the protobuf {Type: Ed25519 (08 01), Data: 32 bytes (12 20)}.
 const prefix = Uint8Array.of(0x00, 0x24, 0x08, 0x01, 0x12, 0x20);
+const multihashBytes = 2;
 // RFC 8410: the fixed DER head of an Ed25519 SubjectPublicKeyInfo.
 const spkiHead = Buffer.from('302a300506032b6570032100', 'hex');
 
 /** Reads a peer ID of an Ed25519 key, or returns undefined for anything else. */
 export function findPeerId(text: string): PeerId | undefined {
   return rawPublicKey(text) === undefined ? undefined : (text as PeerId);
+}
+
+/** Reads a public key as libp2p's protobuf has it, or returns undefined for anything but an Ed25519 key. */
+export function findRawPeerId(protobuf: Uint8Array): PeerId | undefined {
+  return findPeerId(base58btc.baseEncode(Buffer.concat([prefix.subarray(0, multihashBytes), protobuf])));
+}
+
+/** Returns the public key of a peer ID as libp2p's protobuf has it. */
+export function rawPeerId(peer: PeerId): Uint8Array {
+  return base58btc.baseDecode(peer).subarray(multihashBytes);
 }
 
 /** Returns the key behind a peer ID; keys are cached by the caller where it matters. */

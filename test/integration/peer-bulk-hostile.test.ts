@@ -43,7 +43,7 @@ describe('bulk client against a hostile server', () => {
     extra: { ALPNProtocols?: string[] } = {},
   ): Promise<PieceRequest> {
     const server = createServer({
-      ...(await createCredentials(identity)),
+      ...(await createCredentials(identity, systemClock)),
       ...tlsOptions,
       ALPNProtocols: [bulkProtocol],
       ...extra,
@@ -231,7 +231,7 @@ describe('bulk server against hostile clients', () => {
   }
 
   async function open(port: number, credentials?: { cert: string; key: string }): Promise<TLSSocket> {
-    const proof = credentials ?? (await createCredentials(await generateIdentity()));
+    const proof = credentials ?? (await createCredentials(await generateIdentity(), systemClock));
     const socket = connect({
       host: '127.0.0.1',
       port,
@@ -336,7 +336,7 @@ describe('bulk server against hostile clients', () => {
     const { port } = await start({ maxRequestsPerPeer: 1 });
     source.beforeOpen = (aborted) =>
       new Promise((_, reject) => aborted.addEventListener('abort', () => reject(aborted.reason)));
-    const proof = await createCredentials(await generateIdentity());
+    const proof = await createCredentials(await generateIdentity(), systemClock);
     const [one, two] = [await open(port, proof), await open(port, proof)];
     const line = `GET ${formatTarget({ digest: blob.key.digest, first: 0, count: 1 })} HTTP/1.1\r\nHost: x\r\n\r\n`;
     one.write(line);

@@ -1,4 +1,3 @@
-import { noise } from '@chainsafe/libp2p-noise';
 import { type Identify, type IdentifyPush, identify, identifyPush } from '@libp2p/identify';
 import type { ConnectionGater, Libp2p, ServiceMap } from '@libp2p/interface';
 import { type Ping, ping } from '@libp2p/ping';
@@ -10,6 +9,7 @@ import { PeerError } from '../errors.ts';
 import type { PeerIdentity } from '../identity.ts';
 import { findDialAddress, hostOf, toMultiaddr } from './address.ts';
 import { fleetPrologue, isLoopbackHost } from './fleet.ts';
+import { frugalNoise } from './frugal-noise.ts';
 
 export interface NodeOptions<Services extends ServiceMap> {
   readonly listen: { readonly host: string; readonly port: number };
@@ -71,7 +71,7 @@ export async function startLibp2pNode<Services extends ServiceMap>(
       announceFilter: withoutLoopback,
     },
     transports: [tcp()],
-    connectionEncrypters: [noise(fleetSecret === undefined ? {} : { prologueBytes: fleetPrologue(fleetSecret) })],
+    connectionEncrypters: [frugalNoise(fleetSecret === undefined ? {} : { prologueBytes: fleetPrologue(fleetSecret) })],
     streamMuxers: [
       yamux({
         // Sessions ping by themselves and cut what is silent; a second ping would tell nothing.

@@ -126,7 +126,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
         if (!isCode(error, 'PEER_CUT') || transfer.heardBytes > 0) throw error;
       }
     }
-    this.#context ??= createClientContext(this.#deps.identity);
+    this.#context ??= createClientContext(this.#deps.identity, this.#deps.clock);
     const connectDeps = { clock: this.#deps.clock, context: await this.#context };
     const { dialTimeoutMs } = this.#options;
     const connection = await BulkConnection.open(connectDeps, request.peer, request.address, dialTimeoutMs, signal);

@@ -87,7 +87,7 @@ export class BulkConnection {
     const secured = new Promise<void>((resolve) => socket.once('secureConnect', resolve));
     try {
       await Promise.race([secured, ended.promise]);
-      const actual = await Promise.race([findSocketPeer(socket), ended.promise]);
+      const actual = findSocketPeer(socket, deps.clock);
       if (actual !== peer || socket.alpnProtocol !== bulkProtocol) {
         throw new PeerError('PEER_UNTRUSTED', `${details.address} is not ${peer}`, { details: { ...details, actual } });
       }

@@ -65,7 +65,7 @@ const maxRequestHeadBytes = 4096;
  * @throws PEER_LISTEN
  */
 export async function startBulkServer(deps: BulkServerDeps, options: BulkServerOptions): Promise<BulkServer> {
-  const credentials = await createCredentials(deps.identity);
+  const credentials = await createCredentials(deps.identity, deps.clock);
   const server = createServer({
     ...credentials,
     ...tlsOptions,
@@ -131,26 +131,22 @@ class TlsBulkServer implements BulkServer {
     this.#pool.trim();
   }
 
-  /** node's HTTP parser attaches to a socket in its own 'secureConnection' listener; that one now waits for the certificate check. */
+  /** node's HTTP parser attaches to a socket in its own 'secureConnection' listener; that one now comes behind the certificate check. */
   #admitBeforeHttp(): void {
     const startHttp = this.#server.listeners('secureConnection');
     this.#server.removeAllListeners('secureConnection');
     this.#server.on('secureConnection', (socket: TLSSocket) => {
       this.#sockets.add(socket);
       socket.once('close', () => this.#sockets.delete(socket));
-      const onError = () => socket.destroy();
-      socket.on('error', onError);
-      this.#tasks.run(async () => {
-        const peer = await findSocketPeer(socket);
-        socket.off('error', onError);
-        if (peer === undefined || socket.destroyed) {
-          this.#metrics.refusedConnections.add(1);
-          socket.destroy();
-          return;
-        }
-        this.#peers.set(socket, peer);
-        for (const listener of startHttp) listener.call(this.#server, socket);
-      });
+      const peer = findSocketPeer(socket, this.#deps.clock);
+      if (peer === undefined) {
+        socket.on('error', () => {});
+        this.#metrics.refusedConnections.add(1);
+        socket.destroy();
+        return;
+      }
+      this.#peers.set(socket, peer);
+      for (const listener of startHttp) listener.call(this.#server, socket);
     });
   }
 

@@ -1,8 +1,9 @@
 import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import { generateCertificate, verifyPeerCertificate } from '@libp2p/tls/utils';
 import { LRUCache } from 'lru-cache';
-import { findPeerId, type PeerId } from '../../content/peer-id.ts';
+import type { PeerId } from '../../content/peer-id.ts';
+import type { Clock } from '../../lib/clock.ts';
 import type { PeerIdentity } from '../identity.ts';
+import { type Credentials, createPeerCertificate, findCertificatePeer } from './peer-certificate.ts';
 
 /** Names the protocol in the TLS handshake; a client without ALPN (curl --no-alpn) is served too. */
 export const bulkProtocol = 'shoal-bulk/1';
@@ -13,41 +14,32 @@ const ciphers = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256';
 /** What both ends of the bulk plane insist on. Peers are known by the libp2p extension of their certificate, not by a CA. */
 export const tlsOptions = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3', ciphers } as const;
 
-/** One certificate per process and node: a verified one need not be verified again (3 ms each). */
+/** One certificate per process and node: a verified one need not be verified again. */
 const verified = new LRUCache<string, PeerId>({ max: 1024 });
-
-export interface Credentials {
-  readonly cert: string;
-  readonly key: string;
-}
 
 /** One certificate for both ends of a node: others verify it once. */
 const made = new WeakMap<PeerIdentity, Promise<Credentials>>();
 
 /** Makes, once, a certificate that proves the node's identity, with a key of its own. */
-export function createCredentials(identity: PeerIdentity): Promise<Credentials> {
-  const credentials = made.get(identity) ?? generateCertificate(identity.libp2pKey);
+export function createCredentials(identity: PeerIdentity, clock: Clock): Promise<Credentials> {
+  const credentials = made.get(identity) ?? createPeerCertificate(identity, clock.wallMs());
   made.set(identity, credentials);
   return credentials;
 }
 
-export async function createClientContext(identity: PeerIdentity): Promise<SecureContext> {
-  return createSecureContext({ ...(await createCredentials(identity)), ...tlsOptions });
+export async function createClientContext(identity: PeerIdentity, clock: Clock): Promise<SecureContext> {
+  return createSecureContext({ ...(await createCredentials(identity, clock)), ...tlsOptions });
 }
 
 /** Returns who is on the other end of a secured socket; undefined when it does not prove it. */
-export async function findSocketPeer(socket: TLSSocket): Promise<PeerId | undefined> {
+export function findSocketPeer(socket: TLSSocket, clock: Clock): PeerId | undefined {
   // A resumed session shows no certificate of its own handshake.
   if (socket.isSessionReused()) return undefined;
   const certificate = socket.getPeerX509Certificate();
   if (certificate === undefined) return undefined;
   const known = verified.get(certificate.fingerprint256);
   if (known !== undefined) return known;
-  try {
-    const peer = findPeerId((await verifyPeerCertificate(certificate.raw)).toString());
-    if (peer !== undefined) verified.set(certificate.fingerprint256, peer);
-    return peer;
-  } catch {
-    return undefined;
-  }
+  const peer = findCertificatePeer(certificate, clock.wallMs());
+  if (peer !== undefined) verified.set(certificate.fingerprint256, peer);
+  return peer;
 }
