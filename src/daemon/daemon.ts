@@ -11,9 +11,10 @@ import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { nodePlatform } from '../oci/platform.ts';
 import { createOrigin } from '../origin/create-origin.ts';
+import type { PieceSource } from '../peer/bulk.ts';
 import { loadIdentity } from '../peer/identity.ts';
 import { createBulkClient } from '../peer/tls/bulk-client.ts';
-import { type BulkServer, startBulkServer } from '../peer/tls/bulk-server.ts';
+import { startBulkServer } from '../peer/tls/bulk-server.ts';
 import { startRegistry } from '../registry/start-registry.ts';
 import { openStore } from '../store/disk/open-store.ts';
 import { createStoreMetrics } from '../store/store-metrics.ts';
@@ -103,8 +104,21 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
 
   const peerDeps = { identity, clock, metrics, logger: part('peer') };
   const bulk = unwinding.use(createBulkClient(peerDeps, bulkClientOptions(config)));
-  // The swarm serves through the bulk server, and tells its port to others: each needs the other, the server starts second.
-  let bulkServer: BulkServer | undefined;
+  // Each needs the other: the server comes first, so that the swarm has a port to tell, and has those wait who ask before it can give.
+  const sharing = Promise.withResolvers<PieceSource>();
+  const bulkListen = bulkServerOptions(config, fleetSecret !== undefined);
+  const bulkServer = unwinding.use(
+    await binding('peer.bulkListen', listenAddressText(bulkListen.listen), () =>
+      startBulkServer(
+        {
+          ...peerDeps,
+          source: { openPieces: async (...request) => (await sharing.promise).openPieces(...request) },
+          isMember: (peer) => network.findPeer(peer) !== undefined,
+        },
+        bulkListen,
+      ),
+    ),
+  );
   const swarm = unwinding.use(
     createSwarm(
       {
@@ -120,18 +134,10 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         onTransferEnd: (transfer) => history.add(transfer),
         findRepository: async (digest) => (await store.metadata.findParents(digest))[0]?.repository,
       },
-      swarmOptions(config, () => bulkServer?.address.port ?? 0),
+      swarmOptions(config, bulkServer.address.port),
     ),
   );
-  const bulkListen = bulkServerOptions(config, fleetSecret !== undefined);
-  bulkServer = unwinding.use(
-    await binding('peer.bulkListen', listenAddressText(bulkListen.listen), () =>
-      startBulkServer(
-        { ...peerDeps, source: swarm.pieceSource, isMember: (peer) => network.findPeer(peer) !== undefined },
-        bulkListen,
-      ),
-    ),
-  );
+  sharing.resolve(swarm.pieceSource);
   const bulkAddress = listenAddressText(bulkServer.address);
 
   const images = unwinding.use(

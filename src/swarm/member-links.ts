@@ -41,13 +41,13 @@ export class MemberLinks {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #tasks: TaskGroup;
-  readonly #own: () => Hello;
+  readonly #own: Hello;
   readonly #events: LinkEvents;
   readonly #links = new Map<PeerId, Link>();
 
   constructor(
     deps: { network: PeerNetwork; clock: Clock; logger: Logger; tasks: TaskGroup },
-    own: () => Hello,
+    own: Hello,
     events: LinkEvents,
   ) {
     this.#network = deps.network;
@@ -67,6 +67,16 @@ export class MemberLinks {
 
   findZone(peer: PeerId): string | undefined {
     return this.#links.get(peer)?.hello?.zone;
+  }
+
+  /**
+   * Opens the link to a connected peer before there is anything to say: in a fleet that starts a pull together, each would otherwise
+   * open one to every other in its busiest moment. Of the two ends the one with the lesser ID does it.
+   */
+  prepare(peer: PeerId): void {
+    if (this.#network.self > peer) return;
+    const link = this.#link(peer);
+    if (link.channel === undefined) this.#open(peer, link);
   }
 
   /** Queues a message; it leaves with the others of the next few milliseconds. */
@@ -143,7 +153,7 @@ export class MemberLinks {
     // Both sides may open at once: either channel serves for sending, both are read.
     if (link.channel === undefined || !link.channel.isOpen) link.channel = channel;
     try {
-      channel.send(encodeFrame([{ kind: 'hello', ...this.#own() }]));
+      channel.send(encodeFrame([{ kind: 'hello', ...this.#own }]));
     } catch {
       this.#drop(peer, link);
       return;

@@ -3,7 +3,7 @@ import type { ScheduleOptions } from './schedule/options.ts';
 export interface SwarmOptions {
   readonly schedule: ScheduleOptions;
   /** Where this node's bulk plane listens; asked when a link opens, since the port may be chosen by the system. */
-  readonly bulkPort: () => number;
+  readonly bulkPort: number;
   /** The host others reach it at; absent = the one this node's connections come from. */
   readonly bulkHost?: string;
   readonly zone: string;

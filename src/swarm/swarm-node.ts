@@ -129,7 +129,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
     this.#links = new MemberLinks(
       { network, clock, logger, tasks: this.#tasks },
-      () => ({ bulkPort: options.bulkPort(), bulkHost: options.bulkHost, zone: options.zone }),
+      { bulkPort: options.bulkPort, bulkHost: options.bulkHost, zone: options.zone },
       {
         ready: (peer, zone) => {
           this.#scheduler.peerSeen(peer, options.zone !== '' && zone === options.zone);
@@ -256,13 +256,15 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#cleanUp.push(
       network.handle(swarmProtocol, (channel) => this.#links.accept(channel)),
       network.onPeerChange((change) => {
-        if (change.kind === 'disconnected') this.#links.drop(change.peer);
-        else this.#talk.peerBack(change.peer);
+        if (change.kind === 'disconnected') return this.#links.drop(change.peer);
+        this.#links.prepare(change.peer);
+        this.#talk.peerBack(change.peer);
       }),
       deps.directory.onProvider((digest, provider) => {
         if (this.#downloads.has(digest)) this.#talk.meet(digest, provider);
       }),
     );
+    for (const { peer } of network.peers()) this.#links.prepare(peer);
     this.#tick();
   }
 

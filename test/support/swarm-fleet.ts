@@ -105,7 +105,9 @@ export async function startSwarmFleet(
     const kept = options.store?.(index);
     const store = kept ?? createMemoryStore({ clock });
     const verifiers = createInlinePrefixVerifiers({ maxOpen: 256 });
-    let port = 0;
+    const server = bulk.serve(identity.peerId, {
+      openPieces: (...request) => source.openPieces(...request),
+    });
     const swarm = createSwarm(
       {
         blobs: options.blobs?.(index, store.blobs) ?? store.blobs,
@@ -122,13 +124,9 @@ export async function startSwarmFleet(
         health: createHealth(clock),
         ...(options.findRepository === undefined ? {} : { findRepository: options.findRepository }),
       },
-      { ...testSwarmOptions, ...options.swarm, bulkPort: () => port },
+      { ...testSwarmOptions, ...options.swarm, bulkPort: server.address.port },
     );
-    const server = bulk.serve(
-      identity.peerId,
-      options.source?.(index, swarm.pieceSource, identity) ?? swarm.pieceSource,
-    );
-    port = server.address.port;
+    const source = options.source?.(index, swarm.pieceSource, identity) ?? swarm.pieceSource;
     nodes.push({ identity, network, directory, store, swarm });
     stops.push(async () => {
       server.stop();

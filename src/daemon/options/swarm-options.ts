@@ -5,7 +5,7 @@ import type { SwarmOptions } from '../../swarm/options.ts';
  * The exchange between nodes. What is here and no key of the configuration has its figure from the simulator and the fleet bench
  * (bench/simulate.ts, bench/results), and should be the same on every node.
  */
-export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptions {
+export function swarmOptions(config: Config, bulkPort: number): SwarmOptions {
   const { swarm } = config;
   const announced = config.peer.bulkAnnounce;
   return {
@@ -22,7 +22,7 @@ export function swarmOptions(config: Config, bulkPort: () => number): SwarmOptio
       peerStallMs: 2_000,
       hedgeFactor: 4,
     },
-    bulkPort: () => announced?.port ?? bulkPort(),
+    bulkPort: announced?.port ?? bulkPort,
     ...(announced === undefined || isWildcard(announced.host) ? {} : { bulkHost: announced.host }),
     zone: config.fleet.zone ?? '',
     uploadSlots: swarm.uploadSlots,

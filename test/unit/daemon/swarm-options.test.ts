@@ -8,6 +8,6 @@ test.each([
   [{ SHOAL_PEER_BULK_ANNOUNCE: 'node.lan:15003' }, { host: 'node.lan', port: 15003 }],
 ])('tells others where the bulk plane is: %j', (env, { host, port }) => {
   const { config } = loadConfig({ env: { SHOAL_DATA_DIR: '/tmp', ...env } });
-  const options = swarmOptions(config, () => 5003);
-  expect([options.bulkHost, options.bulkPort()]).toEqual([host, port]);
+  const options = swarmOptions(config, 5003);
+  expect([options.bulkHost, options.bulkPort]).toEqual([host, port]);
 });

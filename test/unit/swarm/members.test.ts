@@ -36,7 +36,7 @@ describe('the links of a node', () => {
     const events: string[] = [];
     const links = new MemberLinks(
       { clock: systemClock, network, logger: silentLogger, tasks },
-      () => ({ bulkPort, bulkHost, zone: `zone-${peer}` }),
+      { bulkPort, bulkHost, zone: `zone-${peer}` },
       {
         ready: (other, zone) => events.push(`ready ${other} ${zone}`),
         message: (other, message) => events.push(`${message.kind} ${other}`),
@@ -115,6 +115,19 @@ describe('the links of a node', () => {
     one.links.send(bob, leave);
     await until(() => raw.channels.length === 2 && raw.frames.flat().length === 4, 'a new link is open');
     await tasks.stop();
+  });
+
+  it('are there before anything is said, opened by the lesser of the two alone', async () => {
+    const [one, other] = [start(alice, 1), start(bob, 2)];
+    await connect(one, other);
+    const [lesser, greater] = alice < bob ? [one, other] : [other, one];
+    greater.links.prepare(lesser.network.self);
+    expect(greater.links.findAddress(lesser.network.self)).toBeUndefined();
+    lesser.links.prepare(greater.network.self);
+    lesser.links.prepare(greater.network.self);
+    await until(() => one.events.length > 0 && other.events.length > 0, 'both ends are ready');
+    expect([one.events, other.events]).toEqual([[`ready ${bob} zone-${bob}`], [`ready ${alice} zone-${alice}`]]);
+    expect(other.links.findAddress(alice)?.port).toBe(1);
   });
 
   it('give up on a peer that cannot be reached, and on one that takes nothing', async () => {
