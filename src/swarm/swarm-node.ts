@@ -380,7 +380,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#cancelTick = this.#deps.clock.schedule(tickMs, () => {
       if (this.#tasks.signal.aborted) return;
       const lateMs = this.#deps.clock.nowMs() - dueMs;
-      if (lateMs > tickMs) this.#scheduler.excuse(lateMs);
+      this.#scheduler.lagged(lateMs);
       this.#ticks += 1;
       if (this.#downloads.size > 0) {
         if (this.#ticks % haveEveryTicks === 0) this.#talk.tellUnhurried();

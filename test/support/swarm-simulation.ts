@@ -240,7 +240,7 @@ export class SwarmSimulation {
     this.after(tickMs, () =>
       this.#handle(node, () => {
         const lateMs = this.#nowMs - dueMs;
-        if (lateMs > tickMs) node.scheduler.excuse(lateMs);
+        node.scheduler.lagged(lateMs);
         this.#dirty.add(node);
         if (count % claimEveryTicks === 0) this.#claimProgress(node);
         this.#tick(node, count + 1);

@@ -1,4 +1,5 @@
-import type { DownloadState, RequestState } from './state.ts';
+import type { ScheduleOptions } from './options.ts';
+import type { DownloadState, PeerState, RequestState } from './state.ts';
 
 /** Which pieces requests are bringing. */
 export function createRequest(
@@ -24,4 +25,18 @@ export function removeFlight(download: DownloadState, request: RequestState): vo
     flights?.delete(request);
     if (flights?.size === 0) download.flights.delete(piece);
   }
+}
+
+/** What the peers' requests leave of the options' bounds. */
+export function spareBudget(
+  peers: Iterable<PeerState>,
+  { maxRequests, maxInFlightBytes }: ScheduleOptions,
+): { readonly requests: number; readonly bytes: number } {
+  let requests = maxRequests;
+  let bytes = maxInFlightBytes;
+  for (const peer of peers) {
+    requests -= peer.requests.size;
+    bytes -= peer.inFlightBytes;
+  }
+  return { requests, bytes };
 }

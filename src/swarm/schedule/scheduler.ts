@@ -2,8 +2,9 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock, Random } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { findBlockage } from './blockage.ts';
-import { addFlight, createRequest, removeFlight } from './flights.ts';
+import { addFlight, createRequest, removeFlight, spareBudget } from './flights.ts';
 import { pickHedges } from './hedges.ts';
+import { excusedMs, Lag } from './lag.ts';
 import {
   applyClaim,
   applyDistrust,
@@ -64,7 +65,8 @@ export class Scheduler {
   readonly #self: PeerId;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #options: ScheduleOptions;
+  readonly #lag: Lag;
+  #options: ScheduleOptions;
   readonly #downloads = new Map<Digest, DownloadState>();
   readonly #peers = new Map<PeerId, PeerState>();
   readonly #requests = new Map<number, RequestState>();
@@ -80,6 +82,7 @@ export class Scheduler {
     this.#self = deps.self;
     this.#clock = deps.clock;
     this.#random = deps.random;
+    this.#lag = new Lag(options);
     this.#options = options;
   }
 
@@ -236,12 +239,14 @@ export class Scheduler {
     }
   }
 
-  /** This node's event loop stood still for so long: nobody else was late meanwhile, as far as this node can tell. */
-  excuse(lostMs: number): void {
+  /** A tick came so late: while the event loop stood still nobody else was late, as far as this node can tell. */
+  lagged(lateMs: number): void {
+    this.#options = this.#lag.stretch(lateMs);
+    if (lateMs < excusedMs) return;
     const nowMs = this.#clock.nowMs();
-    for (const request of this.#requests.values()) request.progressMs = Math.min(nowMs, request.progressMs + lostMs);
-    for (const download of this.#downloads.values()) excuseMembers(download, lostMs, nowMs);
-    this.#supply.excuse(lostMs, nowMs);
+    for (const request of this.#requests.values()) request.progressMs = Math.min(nowMs, request.progressMs + lateMs);
+    for (const download of this.#downloads.values()) excuseMembers(download, lateMs, nowMs);
+    this.#supply.excuse(lateMs, nowMs);
   }
 
   /** A piece that `requestId` brought is verified and written. Returns false if it was held already. */
@@ -333,13 +338,7 @@ export class Scheduler {
       }
       actions.push({ kind: 'fetchExtent', request });
     }
-    let requests = 0;
-    let bytes = 0;
-    for (const state of this.#peers.values()) {
-      requests += state.requests.size;
-      bytes += state.inFlightBytes;
-    }
-    const budget = { requests: this.#options.maxRequests - requests, bytes: this.#options.maxInFlightBytes - bytes };
+    const budget = spareBudget(this.#peers.values(), this.#options);
     const picks = pickPieces(this.#self, downloads, this.#peers, budget, nowMs, this.#random, this.#options);
     for (const pick of picks) actions.push(this.#fetch(pick, nowMs, false));
     const spare = budget.requests - picks.length;

@@ -1,5 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
+import type { Digest } from '../../oci/digest.ts';
 import { rendezvousWeight } from './rendezvous.ts';
 import { type DownloadState, type MemberState, orderOnce } from './state.ts';
 
@@ -14,9 +15,13 @@ export function turnOrder(self: PeerId, download: DownloadState): readonly PeerI
     if (!download.isSelfReliant) {
       for (const member of download.members.values()) if (takesTurns(download, member)) peers.push(member.peer);
     }
-    const weights = new Map(peers.map((peer) => [peer, rendezvousWeight(peer, download.digest, 0)]));
-    return peers.sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
+    return byWeight(peers, download.digest, 0);
   });
+}
+
+function byWeight(peers: Iterable<PeerId>, digest: Digest, extent: number): PeerId[] {
+  const weights = new Map([...peers].map((peer) => [peer, rendezvousWeight(peer, digest, extent)]));
+  return [...weights.keys()].sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
 }
 
 /** Whose turn an extent is, fixed once it begins: who comes and goes later changes the turns to come. */
@@ -24,7 +29,36 @@ export function ownerOf(order: readonly PeerId[], download: DownloadState, exten
   const fixed = download.extents[extent]?.owner;
   if (fixed !== undefined && order.includes(fixed)) return fixed;
   // A whole-blob stream has one owner for all extents.
-  return order[download.isOriginWhole ? 0 : extent % order.length];
+  if (download.isOriginWhole) return order[0];
+  return ownersOf(order, download, Math.floor(extent / roundExtents))[extent % roundExtents];
+}
+
+// Twice what is under way at once: neighbours are on different uplinks, and a round is short enough that two views of the members
+// differ in few of its turns.
+const roundExtents = 16;
+
+const drawn = new WeakMap<readonly PeerId[], Map<number, readonly PeerId[]>>();
+
+/**
+ * The owners of a round of extents, each drawn by rendezvous weight among those who have none in it yet. Who does not know of a
+ * member gives away that member's turns and few others; counted off in order, it would disagree about nearly all.
+ */
+function ownersOf(order: readonly PeerId[], { digest }: DownloadState, round: number): readonly PeerId[] {
+  const rounds = drawn.get(order) ?? new Map<number, readonly PeerId[]>();
+  drawn.set(order, rounds);
+  const known = rounds.get(round);
+  if (known !== undefined) return known;
+  const owners: PeerId[] = [];
+  let left = new Set(order);
+  for (let extent = round * roundExtents; owners.length < roundExtents && order.length > 0; extent += 1) {
+    if (left.size === 0) left = new Set(order);
+    const [owner] = byWeight(left, digest, extent);
+    if (owner === undefined) break;
+    owners.push(owner);
+    left.delete(owner);
+  }
+  rounds.set(round, owners);
+  return owners;
 }
 
 /** How many go before `peer` for this extent, without those who let turns go by and those who hold it; 0 = its turn. */

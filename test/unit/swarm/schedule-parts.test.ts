@@ -5,6 +5,7 @@ import { seededRandom } from '../../../src/lib/clock.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
 import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
+import { Lag } from '../../../src/swarm/schedule/lag.ts';
 import {
   applyClaim,
   applyDistrust,
@@ -83,6 +84,10 @@ const ownerAt = (download: DownloadState, extent: number, peers: PeerId[], nowMs
       ) <= nowMs,
   );
 
+/** The first extent that is the peer's. */
+const turnOf = (download: DownloadState, peer: PeerId) =>
+  download.extents.findIndex((_, extent) => ownerOf(turnOrder(self, download), download, extent) === peer);
+
 describe('rendezvous weights', () => {
   it('order any two peers the same from both sides, and never a peer before itself', () => {
     for (let extent = 0; extent < 50; extent += 1) {
@@ -135,11 +140,12 @@ describe('the order of turns', () => {
       download.members.get(alice)![pause] = 100;
       const order = turnOrder(self, download);
       const next = order[(order.indexOf(alice) + 1) % order.length];
+      const alices = before.indexOf(alice);
       expect(owners().map((owner) => (owner === alice ? next : owner))).toEqual(
         before.map((owner) => (owner === alice ? next : owner)),
       );
-      expect(rankOf(next!, order, download, order.indexOf(alice), 50)).toBe(0);
-      expect(rankOf(next!, order, download, order.indexOf(alice), 100)).toBe(1);
+      expect(rankOf(next!, order, download, alices, 50)).toBe(0);
+      expect(rankOf(next!, order, download, alices, 100)).toBe(1);
     },
   );
 
@@ -158,7 +164,24 @@ describe('the order of turns', () => {
       if (owner !== alice) expect(download.extents[extent]!.owner).toBe(owner);
       else expect([self, bob, carol]).toContain(download.extents[extent]!.owner);
     });
-    expect(ownerOf(turnOrder(self, download), download, 9)).toBe(turnOrder(self, download)[0]);
+    const toCome = Array.from({ length: 6 }, (_, at) => ownerOf(turnOrder(self, download), download, 8 + at));
+    expect(new Set(toCome)).toEqual(new Set([self, bob, carol]));
+  });
+
+  it('is the same but for the turns of a member that one of two nodes does not know', () => {
+    const peers = Array.from({ length: 32 }, (_, at) => `12D3KooW${at}` as PeerId);
+    const ownersOf = (known: PeerId[]) => {
+      const download = downloadOf(100 * MiB);
+      for (const peer of known) join(download, peer, []);
+      const order = turnOrder(self, download);
+      return download.extents.map((_, extent) => ownerOf(order, download, extent));
+    };
+    const [all, some] = [ownersOf(peers), ownersOf(peers.filter((_, at) => at % 8 > 0))];
+    const differing = all.filter((owner, extent) => owner !== some[extent]);
+    const moved = all.filter((owner) => peers.indexOf(owner!) % 8 === 0);
+    // An eighth of the turns must move; those who take them over move a few of their own.
+    expect(moved.length).toBeGreaterThan(5);
+    expect(differing.length).toBeLessThan(2 * moved.length);
   });
 
   it('gives neighbouring extents to different members', () => {
@@ -188,6 +211,24 @@ describe('the order of turns', () => {
     join(download, alice, []);
     const order = turnOrder(self, download);
     expect(rankOf(bob, order, download, 0, 0)).toBe(order.length);
+  });
+});
+
+describe('the lag of a node', () => {
+  it('makes it wait longer for others, and is forgotten within seconds', () => {
+    const lag = new Lag(options);
+    expect(lag.stretch(0)).toEqual(options);
+    const late = lag.stretch(500);
+    expect(late).toEqual({
+      ...options,
+      takeoverMs: options.takeoverMs + 2_000,
+      originStallMs: options.originStallMs + 2_000,
+    });
+    expect(lag.stretch(100).takeoverMs).toBe(options.takeoverMs + 1_800);
+    expect(lag.stretch(600).takeoverMs).toBe(options.takeoverMs + 2_400);
+    for (let tick = 0; tick < 70; tick += 1) lag.stretch(0);
+    expect(lag.stretch(0)).toEqual(options);
+    expect(lag.stretch(-3)).toEqual(options);
   });
 });
 
@@ -239,10 +280,10 @@ describe('turns at the origin', () => {
     const download = downloadOf(8 * MiB);
     for (const peer of [alice, bob]) join(download, peer, []);
     const atMs = options.originStallMs;
-    const own = turnOrder(self, download).indexOf(self);
+    const own = turnOf(download, self);
     const claim = { sinceMs: 0, progressMs: 0, receivedBytes: 0 };
     download.extents[own]!.claims.set(self, { ...claim, progressMs: atMs });
-    const alices = turnOrder(self, download).indexOf(alice);
+    const alices = turnOf(download, alice);
     download.extents[alices]!.claims.set(alice, claim);
     turnsAt(download, atMs);
     expect(download.members.get(alice)!.restsUntilMs).toBeGreaterThan(atMs);
@@ -256,7 +297,7 @@ describe('turns at the origin', () => {
   it('do not wait for a turn that moves and takes far longer than own ones, nor for the next of that member', () => {
     const download = downloadOf(8 * MiB);
     for (const peer of [alice, bob]) join(download, peer, []);
-    const alices = turnOrder(self, download).indexOf(alice);
+    const alices = turnOf(download, alice);
     download.slowestTurnMs = 4_000 / 3;
     download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 3_900, receivedBytes: 10 });
     turnsAt(download, 3_999);
@@ -273,7 +314,7 @@ describe('turns at the origin', () => {
   it('wait for a turn as long as it moves when this node has not been at the origin', () => {
     const download = downloadOf(2 * MiB);
     join(download, alice, []);
-    const alices = turnOrder(self, download).indexOf(alice);
+    const alices = turnOf(download, alice);
     download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 60_000, receivedBytes: 10 });
     turnsAt(download, 60_000);
     expect(download.members.get(alice)!.lateUntilMs).toBe(0);
