@@ -10,9 +10,9 @@ import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-orde
  *
  * All extents nobody holds form one sequence: small blobs first, then the heads of large ones, then downloads by order, extents by
  * index. The first `originWindowExtents` of it are due: few enough that each comes at a good share of the origin's link and is
- * passed on while the next ones come. Members take turns in an order drawn per blob by rendezvous weight: extent e belongs to
- * member e mod N of it, so that neighbours in the sequence are on different uplinks. The k-th behind the owner starts when
- * `k * takeoverMs` went by without a claim, or when the claims there stopped moving or take far longer than this node's own did.
+ * passed on while the next ones come. Members take turns, drawn in rounds by rendezvous weight so that neighbours in the sequence are
+ * on different uplinks. The k-th behind the owner starts when `k * takeoverMs` went by without a claim, or when the claims there
+ * stopped moving or take far longer than this node's own did.
  * Two who claim the same (they saw different members): the higher weight goes on, the other stops.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */

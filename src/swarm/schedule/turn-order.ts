@@ -5,9 +5,9 @@ import { rendezvousWeight } from './rendezvous.ts';
 import { type DownloadState, type MemberState, orderOnce } from './state.ts';
 
 /**
- * The order in which members take turns at the origin for one blob: all who fetch and can ask it, this node among them, by rendezvous
- * weight. Nodes that know the same members compute the same order. Who let a turn go by stays in it, so that what one node thinks
- * of another moves the turns of that one alone.
+ * Who takes turns at the origin for one blob, in the order of taking over: all who fetch and can ask it, this node among them, by
+ * rendezvous weight. Nodes that know the same members compute the same order. Who let a turn go by stays in it, so that what one
+ * node thinks of another moves the turns of that one alone.
  */
 export function turnOrder(self: PeerId, download: DownloadState): readonly PeerId[] {
   return orderOnce(download, 'turns', () => {
