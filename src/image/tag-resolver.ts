@@ -62,18 +62,20 @@ export class TagResolver {
     if (held !== undefined) return this.#serve(held, 'stale');
 
     const question = this.#ask(key, repository, tag, known);
-    const outcome = await this.#waitPatiently(question, signal);
-    if (outcome !== undefined && 'tag' in outcome) return this.#serve(outcome.tag, 'confirmed');
-    if (outcome !== undefined && !isTemporary(outcome.error)) return this.#refuse(outcome.error);
+    // Somebody else may get the answer that this node still waits for: the others are asked again with each patience.
+    for (;;) {
+      const outcome = await this.#waitPatiently(question, signal);
+      if (outcome !== undefined && 'tag' in outcome) return this.#serve(outcome.tag, 'confirmed');
+      if (outcome !== undefined && !isTemporary(outcome.error)) return this.#refuse(outcome.error);
 
-    const remembered = await this.#rumours.findNewest(repository, tag, known, signal);
-    if (remembered !== undefined) {
-      this.#held.put(key, remembered.record, this.#options.staleHoldMs);
-      this.#reportStale(repository);
-      return this.#serve(remembered.record, remembered.isRumour ? 'hint' : 'stale');
+      const remembered = await this.#rumours.findNewest(repository, tag, known, signal);
+      if (remembered !== undefined) {
+        this.#held.put(key, remembered.record, this.#options.staleHoldMs);
+        this.#reportStale(repository);
+        return this.#serve(remembered.record, remembered.isRumour ? 'hint' : 'stale');
+      }
+      if (outcome !== undefined) return this.#refuse(outcome.error);
     }
-    const late = await raceAbort(question, signal);
-    return 'tag' in late ? this.#serve(late.tag, 'confirmed') : this.#refuse(late.error);
   }
 
   /** A clock set back must not make a tag fresh for ever. */

@@ -151,6 +151,19 @@ describe('resolveTag', () => {
     expect(await first.images.resolveTag(repository, 'latest', signal)).toMatchObject({ digest: next.digest });
   });
 
+  it('asks the fleet again while the origin keeps it waiting, since others may have got the answer meanwhile', async () => {
+    start();
+    const [waiting, lucky] = [await fleet.join(), await fleet.join()];
+    gate = new Promise(() => {});
+    const resolving = waiting.images.resolveTag(repository, 'latest', signal);
+    await eventually(() => asked() === 1);
+    await clock.advanceAsync(1_000);
+    gate = undefined;
+    await lucky.images.resolveTag(repository, 'latest', signal);
+    await clock.advanceAsync(1_000);
+    expect(await resolving).toMatchObject({ digest: image.digest, isStale: true });
+  });
+
   it('says what is wrong when the origin is down and nobody remembers the tag', async () => {
     start();
     const node = await fleet.join();
