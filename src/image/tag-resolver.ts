@@ -17,11 +17,14 @@ import { isTemporary, toImageError } from './translate-error.ts';
 
 type Outcome = { readonly tag: TagRecord } | { readonly error: Error };
 
+// However little patience is configured, the fleet is not asked more often than this.
+const askAgainMs = 1_000;
+
 /**
  * Decides what a tag points at:
  * fresh record -> it; else ask the origin (one question at a time per tag, whoever asks) ->
  *   answer: record and serve it; 401, 403, 404: say so, whatever is here; down, slow, limited: the newest of what this node and
- *   the fleet remember, marked stale; nothing remembered: wait for the origin to the end of its time.
+ *   the fleet remember, marked stale; nothing remembered: wait for the origin to the end of its time and ask the fleet again meanwhile.
  */
 export class TagResolver {
   readonly #deps: ImagesDeps;
@@ -63,8 +66,8 @@ export class TagResolver {
 
     const question = this.#ask(key, repository, tag, known);
     // Somebody else may get the answer that this node still waits for: the others are asked again with each patience.
-    for (;;) {
-      const outcome = await this.#waitPatiently(question, signal);
+    for (let patienceMs = this.#options.originPatienceMs; ; patienceMs = Math.max(patienceMs, askAgainMs)) {
+      const outcome = await this.#waitPatiently(question, patienceMs, signal);
       if (outcome !== undefined && 'tag' in outcome) return this.#serve(outcome.tag, 'confirmed');
       if (outcome !== undefined && !isTemporary(outcome.error)) return this.#refuse(outcome.error);
 
@@ -96,9 +99,13 @@ export class TagResolver {
   }
 
   /** Gives the origin its time; undefined = it has not answered yet and its question goes on. */
-  async #waitPatiently(question: Promise<Outcome>, signal: AbortSignal): Promise<Outcome | undefined> {
+  async #waitPatiently(
+    question: Promise<Outcome>,
+    patienceMs: number,
+    signal: AbortSignal,
+  ): Promise<Outcome | undefined> {
     const answered = new AbortController();
-    const patience = delay(this.#deps.clock, this.#options.originPatienceMs, answered.signal);
+    const patience = delay(this.#deps.clock, patienceMs, answered.signal);
     patience.catch(() => {});
     try {
       return await raceAbort(Promise.race([question, patience.then(() => undefined)]), signal);

@@ -1,5 +1,5 @@
 import type { PeerId } from '../content/peer-id.ts';
-import type { Clock } from '../lib/clock.ts';
+import { type Clock, delay } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import type { BulkAddress } from '../peer/bulk.ts';
@@ -35,6 +35,9 @@ const maxFrameMessages = 256;
 
 // A frame costs a few tenths of a millisecond on both ends whatever is in it; a piece takes 50 ms at 20 MiB/s.
 const flushAfterMs = 4;
+
+// Two who dial each other at once have two connections for a moment; a link on the one to be closed would keep both.
+const prepareAfterMs = 1_000;
 
 export class MemberLinks {
   readonly #network: PeerNetwork;
@@ -75,8 +78,12 @@ export class MemberLinks {
    */
   prepare(peer: PeerId): void {
     if (this.#network.self > peer) return;
-    const link = this.#link(peer);
-    if (link.channel === undefined) this.#open(peer, link);
+    this.#tasks.run(async (signal) => {
+      await delay(this.#clock, prepareAfterMs, signal);
+      if (this.#network.findPeer(peer) === undefined) return;
+      const link = this.#link(peer);
+      if (link.channel === undefined) this.#open(peer, link);
+    });
   }
 
   /** Queues a message; it leaves with the others of the next few milliseconds. */

@@ -35,8 +35,9 @@ function withWholeWrites<Connection extends MessageStream | MultiaddrConnection>
   return connection;
 }
 
+const lengthBytes = 2;
 // libp2p's decoder takes any RangeError for "wait for more"; one with a stack of its own costs 30 microseconds.
-const isIncomplete = new RangeError('the length of a frame is incomplete');
+const incompleteLength = new RangeError('the length of a frame is incomplete');
 
 function withCheapEnds<Secured extends { readonly connection: MessageStream }>(secured: Secured): Secured {
   const { connection } = secured;
@@ -44,13 +45,11 @@ function withCheapEnds<Secured extends { readonly connection: MessageStream }>(s
   const { decoder } = connection;
   const { lengthDecoder } = decoder;
   decoder.lengthDecoder = (data) => {
-    if (data.byteLength < lengthBytes) throw isIncomplete;
+    if (data.byteLength < lengthBytes) throw incompleteLength;
     return lengthDecoder(data);
   };
   return secured;
 }
-
-const lengthBytes = 2;
 
 function isDecoding(stream: object): stream is DecodingStream {
   if (!('decoder' in stream) || typeof stream.decoder !== 'object' || stream.decoder === null) return false;

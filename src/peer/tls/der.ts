@@ -20,12 +20,15 @@ export interface DerElement {
   readonly content: Buffer;
 }
 
-/** Writes one element. */
+/**
+ * Writes one element.
+ * @throws RangeError for more than 64 KiB
+ */
 export function der(tag: number, ...parts: readonly Uint8Array[]): Buffer {
   const content = Buffer.concat(parts);
   const { length } = content;
-  const sizes = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   if (length > 0xffff) throw new RangeError(`an element of ${length} bytes is too long`);
+  const sizes = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   return Buffer.concat([Uint8Array.of(tag, ...sizes), content]);
 }
 

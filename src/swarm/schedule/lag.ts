@@ -11,7 +11,7 @@ const steps = 4;
 /**
  * How late this node's event loop runs, and how much longer it waits for others because of it. A node that is starved of CPU hears
  * late of what they do, and as a rule they share its fate: many nodes on one host, or a start that all do together. Without it 32
- * nodes on two cores took over each other's turns, which left the origin up to 2.6 times. Pure.
+ * nodes on two cores took over each other's turns, and the image left the origin up to 2.6 times.
  */
 export class Lag {
   readonly #options: ScheduleOptions;

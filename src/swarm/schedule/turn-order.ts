@@ -1,7 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
-import type { Digest } from '../../oci/digest.ts';
-import { rendezvousWeight } from './rendezvous.ts';
+import { isBetter } from './rendezvous.ts';
 import { type DownloadState, type MemberState, orderOnce } from './state.ts';
 
 /**
@@ -15,13 +14,8 @@ export function turnOrder(self: PeerId, download: DownloadState): readonly PeerI
     if (!download.isSelfReliant) {
       for (const member of download.members.values()) if (takesTurns(download, member)) peers.push(member.peer);
     }
-    return byWeight(peers, download.digest, 0);
+    return peers.sort((a, b) => (isBetter(a, b, download.digest, 0) ? -1 : 1));
   });
-}
-
-function byWeight(peers: Iterable<PeerId>, digest: Digest, extent: number): PeerId[] {
-  const weights = new Map([...peers].map((peer) => [peer, rendezvousWeight(peer, digest, extent)]));
-  return [...weights.keys()].sort((a, b) => (weights.get(b) ?? 0) - (weights.get(a) ?? 0) || (a > b ? -1 : 1));
 }
 
 /** Whose turn an extent is, fixed once it begins: who comes and goes later changes the turns to come. */
@@ -37,6 +31,7 @@ export function ownerOf(order: readonly PeerId[], download: DownloadState, exten
 // differ in few of its turns.
 const roundExtents = 16;
 
+// An order is made anew when a member comes or goes, and its draws go with it.
 const drawn = new WeakMap<readonly PeerId[], Map<number, readonly PeerId[]>>();
 
 /**
@@ -50,10 +45,9 @@ function ownersOf(order: readonly PeerId[], { digest }: DownloadState, round: nu
   if (known !== undefined) return known;
   const owners: PeerId[] = [];
   let left = new Set(order);
-  for (let extent = round * roundExtents; owners.length < roundExtents && order.length > 0; extent += 1) {
+  for (let extent = round * roundExtents; owners.length < roundExtents; extent += 1) {
     if (left.size === 0) left = new Set(order);
-    const [owner] = byWeight(left, digest, extent);
-    if (owner === undefined) break;
+    const owner = [...left].reduce((best, peer) => (isBetter(peer, best, digest, extent) ? peer : best));
     owners.push(owner);
     left.delete(owner);
   }

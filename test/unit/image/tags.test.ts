@@ -164,6 +164,29 @@ describe('resolveTag', () => {
     expect(await resolving).toMatchObject({ digest: image.digest, isStale: true });
   });
 
+  it('asks the fleet once a second at most, however little patience it has with the origin', async () => {
+    let finds = 0;
+    const node = await start().join({
+      images: { originPatienceMs: 0 },
+      deps: ({ tagHints }) => ({
+        tagHints: {
+          ...tagHints,
+          find: async () => {
+            finds += 1;
+            return [];
+          },
+        },
+      }),
+    });
+    gate = new Promise(() => {});
+    const resolving = node.images.resolveTag(repository, 'latest', signal);
+    resolving.catch(() => {});
+    for (let tenths = 0; tenths < 51; tenths += 1) await clock.advanceAsync(100);
+    await expect(resolving).rejects.toMatchObject({ code: 'IMAGE_UNAVAILABLE' });
+    expect(finds).toBeGreaterThan(2);
+    expect(finds).toBeLessThanOrEqual(7);
+  });
+
   it('says what is wrong when the origin is down and nobody remembers the tag', async () => {
     start();
     const node = await fleet.join();
