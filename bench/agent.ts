@@ -2,7 +2,7 @@
  * The bench's hand in a network namespace: pushes, probes and pulls there on the order of the bench that started it.
  * Not meant to be run by hand: orders come as JSON lines on stdin, answers go to stdout, the end of stdin is its end.
  */
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { AgentMessage, AgentOperation, AgentOrders, AgentRequest, PushOrder } from './lab/agent-protocol.ts';
@@ -27,33 +27,52 @@ async function withConnection<Result>(
   }
 }
 
+const octets = { 'Content-Type': 'application/octet-stream' };
+
+/** Reads a file of any size piece by piece. */
+async function* partsOfFile(path: string): AsyncGenerator<Buffer> {
+  const file = await open(path);
+  try {
+    const buffer = Buffer.alloc(64 * 2 ** 20);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
 async function push(order: PushOrder): Promise<void> {
   await withConnection(order, async (connection) => {
     const expect = (what: string, status: number, wanted: number) => {
       if (status !== wanted) throw new Error(`${what}: ${status}`);
     };
-    const fileOf = (digest: string) => readFile(join(order.directory, digest.slice(digest.indexOf(':') + 1)));
+    const fileOf = (digest: string) => join(order.directory, digest.slice(digest.indexOf(':') + 1));
+    const pathOf = (location = '') => {
+      const { pathname, searchParams } = new URL(location, `http://${order.host}:${order.port}`);
+      return `${pathname}?${searchParams}`;
+    };
     for (const digest of order.blobDigests) {
       const held = await connection.request({ method: 'HEAD', path: `/v2/${order.repository}/blobs/${digest}` });
       if (held.status === 200) continue;
       const begun = await connection.request({ method: 'POST', path: `/v2/${order.repository}/blobs/uploads/` });
       expect('POST upload', begun.status, 202);
-      const location = new URL(begun.headers.get('location') ?? '', `http://${order.host}:${order.port}`);
-      location.searchParams.set('digest', digest);
-      const path = location.pathname + location.search;
-      const done = await connection.request({
-        method: 'PUT',
-        path,
-        headers: { 'Content-Type': 'application/octet-stream' },
-        body: await fileOf(digest),
-      });
+      let path = pathOf(begun.headers.get('location'));
+      for await (const body of partsOfFile(fileOf(digest))) {
+        const sent = await connection.request({ method: 'PATCH', path, headers: octets, body });
+        expect('PATCH upload', sent.status, 202);
+        path = pathOf(sent.headers.get('location'));
+      }
+      const done = await connection.request({ method: 'PUT', path: `${path}&digest=${encodeURIComponent(digest)}` });
       expect('PUT upload', done.status, 201);
     }
     const put = await connection.request({
       method: 'PUT',
       path: `/v2/${order.repository}/manifests/${order.tag}`,
       headers: { 'Content-Type': order.mediaType },
-      body: await fileOf(order.manifestDigest),
+      body: await readFile(fileOf(order.manifestDigest)),
     });
     expect('PUT manifest', put.status, 201);
   });

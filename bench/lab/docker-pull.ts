@@ -6,6 +6,7 @@
  */
 import { createHash } from 'node:crypto';
 import { BodyCutError, HttpConnection, StatusError } from './http-connection.ts';
+import { partsOf } from './random-image.ts';
 
 export interface PullOrder {
   readonly host: string;
@@ -206,5 +207,7 @@ export class DockerPull {
 
 function isTrue(digest: string, body: Buffer): boolean {
   const [algorithm = '', hex] = digest.split(':');
-  return createHash(algorithm).update(body).digest('hex') === hex;
+  const hash = createHash(algorithm);
+  for (const part of partsOf(body)) hash.update(part);
+  return hash.digest('hex') === hex;
 }

@@ -6,7 +6,7 @@
 import { connect, type Socket } from 'node:net';
 
 export interface HttpRequest {
-  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST';
+  readonly method: 'GET' | 'HEAD' | 'PATCH' | 'PUT' | 'POST';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Buffer;
@@ -92,7 +92,7 @@ export class HttpConnection {
       this.#headBytes = 0;
       const lines = [`${request.method} ${request.path} HTTP/1.1`, `Host: ${this.#host}:${this.#port}`];
       for (const [name, value] of Object.entries(request.headers ?? {})) lines.push(`${name}: ${value}`);
-      if (request.method === 'PUT' || request.method === 'POST')
+      if (request.method !== 'GET' && request.method !== 'HEAD')
         lines.push(`Content-Length: ${request.body?.length ?? 0}`);
       const socket = this.#socket ?? this.#open();
       socket.write(`${lines.join('\r\n')}\r\n\r\n`);

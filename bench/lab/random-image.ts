@@ -42,8 +42,18 @@ export function parseLayers(text: string): LayerSpec[] {
   });
 }
 
+/** Node takes less than 2 GiB in one call. */
+const stepBytes = 2 ** 30;
+
+/** The bytes in parts that one call takes. */
+export function* partsOf(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += stepBytes) yield bytes.subarray(at, at + stepBytes);
+}
+
 function blobOf(bytes: Buffer): RandomBlob {
-  return { digest: `sha256:${createHash('sha256').update(bytes).digest('hex')}`, bytes };
+  const hash = createHash('sha256');
+  for (const part of partsOf(bytes)) hash.update(part);
+  return { digest: `sha256:${hash.digest('hex')}`, bytes };
 }
 
 /** A tar of exactly the given size: header, one file of random bytes, two zero blocks. Source: POSIX ustar. */
@@ -52,7 +62,7 @@ function createRandomTar(sizeBytes: number, name: string): Buffer {
   const contentBytes = Math.floor((sizeBytes - 3 * block) / block) * block;
   if (contentBytes < 0) throw new Error(`a layer has at least ${3 * block} bytes`);
   const tar = Buffer.alloc(contentBytes + 3 * block);
-  randomFillSync(tar, block, contentBytes);
+  for (const part of partsOf(tar.subarray(block, block + contentBytes))) randomFillSync(part);
   tar.write(name, 0, 'latin1');
   tar.write('0000644\0' + '0000000\0' + '0000000\0', 100, 'latin1');
   tar.write(`${contentBytes.toString(8).padStart(11, '0')}\0${'0'.repeat(11)}\0`, 124, 'latin1');
