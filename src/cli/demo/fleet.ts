@@ -17,6 +17,8 @@ export interface DemoFleet extends AsyncDisposable {
 export interface DemoFleetOptions {
   readonly size: number;
   readonly origin: { readonly host: string; readonly url: string };
+  /** What each node runs, if not what runs this process. */
+  readonly program?: readonly string[];
 }
 
 // Joining takes one dial; this covers a machine under heavy load.
@@ -32,10 +34,7 @@ export async function startDemoFleet(options: DemoFleetOptions, signal: AbortSig
   const start = async (at: number, bootstrap: readonly string[]): Promise<DemoNode> => {
     const name = `node-${at + 1}`;
     return unwinding.use(
-      await startDemoNode(
-        { name, directory: join(directory, name), secret, bootstrap, origin: options.origin },
-        signal,
-      ),
+      await startDemoNode({ ...options, name, directory: join(directory, name), secret, bootstrap }, signal),
     );
   };
   const first = await start(0, []);

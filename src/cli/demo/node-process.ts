@@ -27,6 +27,8 @@ export interface DemoNodeOptions {
   readonly bootstrap: readonly string[];
   /** Namespace and URL of the origin. */
   readonly origin: { readonly host: string; readonly url: string };
+  /** The script that runs it and the arguments before its own; what runs this process when absent. */
+  readonly program?: readonly string[] | undefined;
 }
 
 // A loaded machine may need several times the 1.5 s a start takes.
@@ -44,7 +46,7 @@ export async function startDemoNode(options: DemoNodeOptions, signal: AbortSigna
 
   const child = spawn(
     process.execPath,
-    [...process.execArgv, entryPoint(), 'serve', '--json', '--config', configPath],
+    [...process.execArgv, ...(options.program ?? [entryPoint()]), 'serve', '--json', '--config', configPath],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: cleanEnvironment(),

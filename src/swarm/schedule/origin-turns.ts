@@ -33,57 +33,34 @@ export function originTurns(
   options: ScheduleOptions,
   peers: ReadonlyMap<PeerId, PeerState> = new Map(),
 ): { turns: OriginTurn[]; wakeAtMs: number } {
-  const turns: OriginTurn[] = [];
-  let wakeAtMs = Number.POSITIVE_INFINITY;
-  let openBytes = 0;
-  const open = downloads.filter((download) => countUnheld(download) > 0 || isRaced(download));
-  const stalled = new Set(open.filter((download) => restStalled(self, download, nowMs, options)));
-  for (const { download, from, to, share } of stretches(open)) {
-    const { plan } = download;
-    // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
-    const fullWindowBytes = options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
-    let order: readonly PeerId[] | undefined;
-    const isRace = isRaced(download);
-    const isStalled = stalled.has(download) && !isAlone(download);
-    for (let extent = from; extent < to; extent += 1) {
-      if (openBytes >= fullWindowBytes) return { turns, wakeAtMs };
-      if (openBytes >= fullWindowBytes * share) break;
-      const state = download.extents[extent];
-      if (state === undefined || (state.unheld === 0 && !(isRace && isSlow(download, extent, peers, nowMs)))) continue;
-      openBytes += Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
-      state.dueSinceMs ??= nowMs;
-      if (!download.canAskOrigin) continue;
-      if (nowMs < download.originNotBeforeMs) {
-        wakeAtMs = Math.min(wakeAtMs, download.originNotBeforeMs);
-        continue;
-      }
-      if (turns.some((turn) => turn.download === download && turn.extents.includes(extent))) continue;
-      const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
-      if (run === undefined) continue;
-      order ??= turnOrder(self, download);
-      state.owner = ownerOf(order, download, extent);
-      const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, options);
-      if (startAtMs <= nowMs) {
-        // The origin does not answer this node: the others may have more luck.
-        if (isStalled) continue;
-        const turn = download.isOriginWhole
-          ? { extents: [...download.extents.keys()], ...run }
-          : isAlone(download) && !isRace
-            ? longRun(download, extent, run)
-            : { extents: [extent], ...run };
-        turns.push({ download, isRace, ...turn });
-      } else wakeAtMs = Math.min(wakeAtMs, startAtMs);
-    }
-  }
-  return { turns, wakeAtMs };
+  const look: Look = {
+    self,
+    nowMs,
+    options,
+    peers,
+    turns: [],
+    given: new Map(),
+    wakeAtMs: Number.POSITIVE_INFINITY,
+    openBytes: 0,
+  };
+  const open: DownloadState[] = [];
+  for (const download of downloads) if (countUnheld(download) > 0 || isRaced(download)) open.push(download);
+  for (const download of open) restStalled(look, download);
+  lookAtAll(look, open);
+  return { turns: look.turns, wakeAtMs: look.wakeAtMs };
 }
 
-/** Extents of one blob that stand together in the sequence, and how much of the window may be open for them to be due. */
-interface Stretch {
-  readonly download: DownloadState;
-  readonly from: number;
-  readonly to: number;
-  readonly share: number;
+/** One look at everything open, and what it has found so far. */
+interface Look {
+  readonly self: PeerId;
+  readonly nowMs: number;
+  readonly options: ScheduleOptions;
+  readonly peers: ReadonlyMap<PeerId, PeerState>;
+  readonly turns: OriginTurn[];
+  /** The first extent behind those of the turns found, of downloads that have one. */
+  readonly given: Map<DownloadState, number>;
+  wakeAtMs: number;
+  openBytes: number;
 }
 
 /**
@@ -91,13 +68,67 @@ interface Stretch {
  * next. For the same reason the first extent of each large blob comes before the rest of any: a client that turns to it has bytes at
  * once. Half of the window is left to the rest, however many blobs there are.
  */
-function stretches(open: readonly DownloadState[]): Stretch[] {
-  const large = open.filter((download) => !isSmall(download));
-  return [
-    ...open.filter(isSmall).map((download) => ({ download, from: 0, to: 1, share: 1 / 2 })),
-    ...large.map((download) => ({ download, from: 0, to: 1, share: 1 / 2 })),
-    ...large.map((download) => ({ download, from: 1, to: download.plan.extentCount, share: 1 })),
-  ];
+function lookAtAll(look: Look, open: readonly DownloadState[]): void {
+  for (const download of open) if (isSmall(download) && lookAt(look, download, 0, 1, 1 / 2)) return;
+  for (const download of open) if (!isSmall(download) && lookAt(look, download, 0, 1, 1 / 2)) return;
+  for (const download of open) {
+    const from = isRaced(download) ? 1 : Math.max(1, download.firstOpenExtent);
+    if (!isSmall(download) && lookAt(look, download, from, download.plan.extentCount, 1)) return;
+  }
+}
+
+/** Looks at the extents of one blob from `from` to `to` while less than `share` of the window is open; tells whether all of it is. */
+function lookAt(look: Look, download: DownloadState, from: number, to: number, share: number): boolean {
+  const { extents, plan } = download;
+  // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
+  const countedBytes = Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
+  const windowBytes = look.options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+  const isRace = isRaced(download);
+  for (let extent = from; extent < to; extent += 1) {
+    if (look.openBytes >= windowBytes * share) break;
+    const state = extents[extent];
+    if (state === undefined) continue;
+    if (state.unheld === 0 && !(isRace && isSlow(download, extent, look.peers, look.nowMs))) continue;
+    look.openBytes += countedBytes;
+    lookAtExtent(look, download, extent, state, isRace);
+  }
+  return look.openBytes >= windowBytes;
+}
+
+// Not a part of the loop above: that is hot, and V8 takes a tenth of a second of CPU to optimize both in one.
+function lookAtExtent(look: Look, download: DownloadState, extent: number, state: ExtentState, isRace: boolean): void {
+  const { self, nowMs } = look;
+  state.dueSinceMs ??= nowMs;
+  if (!download.canAskOrigin || extent < (look.given.get(download) ?? 0)) return;
+  if (nowMs < download.originNotBeforeMs) {
+    look.wakeAtMs = Math.min(look.wakeAtMs, download.originNotBeforeMs);
+    return;
+  }
+  const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
+  if (run === undefined) return;
+  const order = turnOrder(self, download);
+  state.owner = ownerOf(order, download, extent);
+  const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, look.options);
+  if (startAtMs > nowMs) {
+    look.wakeAtMs = Math.min(look.wakeAtMs, startAtMs);
+    return;
+  }
+  // The origin does not answer this node: the others may have more luck.
+  if (download.isOwnTurnStalled && !isAlone(download)) return;
+  const turn = turnFrom(download, extent, run, isRace);
+  look.given.set(download, (turn.extents.at(-1) ?? extent) + 1);
+  look.turns.push(turn);
+}
+
+function turnFrom(
+  download: DownloadState,
+  extent: number,
+  run: { first: number; count: number },
+  isRace: boolean,
+): OriginTurn {
+  if (download.isOriginWhole) return { download, isRace, extents: [...download.extents.keys()], ...run };
+  if (isAlone(download) && !isRace) return { download, isRace, ...longRun(download, extent, run) };
+  return { download, isRace, extents: [extent], ...run };
 }
 
 const extentBytes = 1024 * 1024;
@@ -133,24 +164,27 @@ function turnAtMs(
   return quietSinceMs + Math.max(0, rank - claimants) * options.takeoverMs;
 }
 
-/** Members whose turns stand still rest, so that the turns to come are not theirs; returns whether an own turn does. */
-function restStalled(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): boolean {
-  let isOwnStalled = false;
+/** Members whose turns stand still rest, so that the turns to come are not theirs; notes whether an own turn does. */
+function restStalled({ self, nowMs, options }: Look, download: DownloadState): void {
+  if (nowMs < download.stallsSeenMs + stallLookMs) return;
+  download.stallsSeenMs = nowMs;
+  download.isOwnTurnStalled = false;
+  const { extents } = download;
   const lateMs = lateAfterMs(download, options);
-  for (const { claims, unheld } of download.extents) {
-    if (unheld === 0 || claims.size === 0) continue;
-    for (const [peer, claim] of claims) {
+  for (let extent = download.firstOpenExtent; extent < extents.length; extent += 1) {
+    const state = extents[extent];
+    if (state === undefined || state.unheld === 0 || state.claims.size === 0) continue;
+    for (const [peer, claim] of state.claims) {
       const member = download.members.get(peer);
       const lateAtMs = claim.sinceMs + lateMs;
       if (member !== undefined && lateAtMs <= nowMs)
         member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + stalledRestMs);
       if (nowMs - claim.progressMs < options.originStallMs) continue;
-      if (peer === self) isOwnStalled = true;
+      if (peer === self) download.isOwnTurnStalled = true;
       else if (member !== undefined)
         member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
     }
   }
-  return isOwnStalled;
 }
 
 /**
@@ -166,6 +200,9 @@ function lateAfterMs(download: DownloadState, options: ScheduleOptions): number 
 
 // Own turns of one pull differ by less; a third of what others get is another kind of link.
 const lateFactor = 3;
+
+// Far less than any of the limits that are looked at.
+const stallLookMs = 100;
 
 // As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
 const stalledRestMs = 20_000;

@@ -59,6 +59,8 @@ export interface DownloadState {
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
   readonly extents: ExtentState[];
+  /** Before it every piece is held by somebody alive. */
+  firstOpenExtent: number;
   /** Pieces a client waits for, first needed first. */
   readonly readers: Map<number, number>;
   /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
@@ -70,6 +72,10 @@ export interface DownloadState {
   isOriginWhole: boolean;
   /** Smoothed, of this node's own turns; undefined before the first. */
   originBytesPerSecond: number | undefined;
+  /** When turns that stand still were last looked for. */
+  stallsSeenMs: number;
+  /** A turn of this node stood still then. */
+  isOwnTurnStalled: boolean;
   /** The longest that a turn of this node took that ended well. */
   slowestTurnMs: number | undefined;
   /** For how many windows in a row the peers were far slower than the origin. */
@@ -135,12 +141,15 @@ export function createDownloadState(input: {
     supplied: new Set(),
     flights: new Map(),
     extents,
+    firstOpenExtent: 0,
     readers: new Map(),
     originNotBeforeMs: input.originNotBeforeMs,
     originFailures: 0,
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
     originBytesPerSecond: undefined,
+    stallsSeenMs: Number.NEGATIVE_INFINITY,
+    isOwnTurnStalled: false,
     slowestTurnMs: undefined,
     slowWindows: 0,
     isSelfReliant: false,
@@ -225,10 +234,15 @@ export function orderOnce(
 }
 
 function changeUnheld(download: DownloadState, piece: number, by: number): void {
-  const extent = download.extents[extentOf(download.plan, piece)];
+  const at = extentOf(download.plan, piece);
+  const extent = download.extents[at];
   if (extent === undefined) return;
   extent.unheld += by;
-  if (extent.unheld > 0) return;
+  if (extent.unheld > 0) {
+    download.firstOpenExtent = Math.min(download.firstOpenExtent, at);
+    return;
+  }
+  while (download.extents[download.firstOpenExtent]?.unheld === 0) download.firstOpenExtent += 1;
   // Should it be needed from the origin once more, that is a new turn.
   extent.dueSinceMs = undefined;
   extent.owner = undefined;

@@ -300,7 +300,7 @@ describe('turns at the origin', () => {
     const alices = turnOf(download, alice);
     download.slowestTurnMs = 4_000 / 3;
     download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 3_900, receivedBytes: 10 });
-    turnsAt(download, 3_999);
+    turnsAt(download, 3_900);
     expect(download.members.get(alice)!.lateUntilMs).toBe(0);
     const { turns } = turnsAt(download, 4_000);
     expect(download.members.get(alice)!.lateUntilMs).toBe(24_000);
