@@ -5,6 +5,7 @@
 import { rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { build, type Plugin } from 'esbuild';
+import { programFoot, programHead } from '../src/cli/compiled-program.ts';
 import { recordCode } from './record-code.ts';
 
 const dist = join(import.meta.dirname, '..', 'dist');
@@ -35,6 +36,11 @@ await build({
   target: 'node22',
   charset: 'ascii',
   legalComments: 'none',
+  // The text stays in memory as long as the program runs. Names and lines remain for stack traces.
+  minifyWhitespace: true,
+  lineLimit: 160,
+  banner: { js: programHead },
+  footer: { js: programFoot },
   // They find their native halves relative to themselves.
   external: ['classic-level', '@napi-rs/blake-hash'],
   plugins: [keepModuleUrls],

@@ -17,8 +17,11 @@ export interface CompiledProgram {
   keepCode(): void;
 }
 
-/** What the bundle sees besides what every CommonJS module sees. */
-const parameters = ['exports', 'require', 'module', '__filename', '__dirname', '__bundleUrl'];
+// In the file: added here they would double its text.
+/** How the file begins: what its modules see of Node, and where they are. */
+export const programHead = '(function (exports, require, module, __filename, __dirname, __bundleUrl) {';
+/** How it ends. */
+export const programFoot = '})';
 
 /** Loads the program with its compiled code; nothing where either is missing, damaged or made by another V8. */
 export function findCompiledProgram(bundlePath: string): CompiledProgram | undefined {
@@ -52,7 +55,7 @@ function readSource(bundlePath: string): Source {
 }
 
 function load(bundlePath: string, { text, sum }: Source, code: Buffer | undefined): CompiledProgram | undefined {
-  const script = new Script(`(function (${parameters.join(', ')}) {${text}\n})`, {
+  const script = new Script(text, {
     filename: bundlePath,
     importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     ...(code === undefined ? {} : { cachedData: code }),
