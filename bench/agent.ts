@@ -10,9 +10,6 @@ import { DockerPull } from './lab/docker-pull.ts';
 import { HttpConnection } from './lab/http-connection.ts';
 import { runLoad } from './lab/load.ts';
 
-/** Often enough for a fault "at 50 %" to come within a few per cent, rare enough to cost nothing. */
-const progressIntervalMs = 200;
-
 let armed: DockerPull | undefined;
 
 async function withConnection<Result>(
@@ -87,13 +84,7 @@ async function pull(order: AgentOrders['pull']['order']): Promise<AgentOrders['p
   if (current === undefined) throw new Error('pull before arm');
   const waitMs = Number(BigInt(order.atNs) - process.hrtime.bigint()) / 1e6;
   await new Promise((resolve) => setTimeout(resolve, Math.max(0, waitMs)));
-  const progress = setInterval(() => send({ progressBytes: current.receivedBytes }), progressIntervalMs);
-  try {
-    return await current.run();
-  } finally {
-    clearInterval(progress);
-    send({ progressBytes: current.receivedBytes });
-  }
+  return await current.run();
 }
 
 type Operations = {

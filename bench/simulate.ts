@@ -57,7 +57,7 @@ for (const [name, nodes, layers, rate, more] of cases) {
       maxRequestsPerPeer: 2,
       maxSuppliers: 8,
       maxInFlightBytes: 32 * MiB,
-      readerWindowPieces: 2,
+      readerWindowPieces: 8,
       originWindowExtents: 8,
       takeoverMs: 1500,
       originStallMs: 3000,

@@ -68,5 +68,4 @@ export interface AgentRequest {
 
 export type AgentMessage =
   | { readonly id: number; readonly answer: unknown }
-  | { readonly id: number; readonly error: string }
-  | { readonly progressBytes: number };
+  | { readonly id: number; readonly error: string };

@@ -1,4 +1,4 @@
-/** The bench's side of an agent: typed orders, answered one by one, and the progress of a running pull. */
+/** The bench's side of an agent: typed orders, answered one by one. */
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Child, startChild } from '../../test/support/child.ts';
@@ -6,7 +6,6 @@ import type { AgentMessage, AgentOperation, AgentOrders } from './agent-protocol
 
 export interface Agent extends AsyncDisposable {
   readonly child: Child;
-  readonly progressBytes: () => number;
   send<Name extends AgentOperation>(
     operation: Name,
     order: AgentOrders[Name]['order'],
@@ -25,16 +24,11 @@ export function startAgent(name: string, directory: string, netns: string | unde
   });
   const waiting = new Map<number, { resolve: (answer: unknown) => void; reject: (error: Error) => void }>();
   let lastId = 0;
-  let progressBytes = 0;
   const { stdin, stdout } = child.process;
   if (stdin === null || stdout === null) throw new Error('an agent talks over pipes');
   stdin.on('error', () => undefined);
   createInterface({ input: stdout }).on('line', (line) => {
     const message = JSON.parse(line) as AgentMessage;
-    if ('progressBytes' in message) {
-      progressBytes = message.progressBytes;
-      return;
-    }
     const waiter = waiting.get(message.id);
     waiting.delete(message.id);
     if ('error' in message) waiter?.reject(new Error(`${name}: ${message.error}`));
@@ -47,7 +41,6 @@ export function startAgent(name: string, directory: string, netns: string | unde
   });
   return {
     child,
-    progressBytes: () => progressBytes,
     send: (operation, order) =>
       new Promise((resolve, reject) => {
         lastId += 1;

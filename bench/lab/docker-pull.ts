@@ -73,10 +73,6 @@ export class DockerPull {
     this.#pool = pool;
   }
 
-  get receivedBytes(): number {
-    return this.#receivedBytes;
-  }
-
   /** Pulls once; failures are in the outcome, not thrown. */
   async run(): Promise<PullOutcome> {
     const startedAt = performance.now();

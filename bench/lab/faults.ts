@@ -30,7 +30,7 @@ export interface Fault {
   readonly originRateFactor?: number;
   /** Runs after the image is pushed and the seeds hold it, before the clock starts. */
   prepare?(fleet: Fleet, image: RandomImage): Promise<void>;
-  /** Runs once this part of all bytes (0 to 1) has arrived. */
+  /** Runs once this part of all bytes (0 to 1) has arrived at the nodes that pull; their clients get them later, in order. */
   readonly trigger?: { readonly atFraction: number; run(fleet: Fleet, race: RunningRace): Promise<readonly Finding[]> };
   /** Runs after the last pull: what the nodes have made of the fault. */
   inspect?(fleet: Fleet, image: RandomImage): Promise<readonly Finding[]>;
@@ -43,6 +43,8 @@ export interface RunningRace {
   /** Nodes that pull and are not to be broken. */
   readonly countedNodes: readonly number[];
   originSentBytes(): Promise<number>;
+  /** What has arrived at all nodes that pull together. */
+  receivedBytes(): Promise<number>;
   /** Aborted when all counted pulls have ended. */
   readonly over: AbortSignal;
 }

@@ -40,6 +40,8 @@ export interface RaceResult {
 const staggerMs = 1000;
 /** Nodes that pull at once in a rolling update. */
 const rollingAtOnce = 2;
+/** Half a per cent of the shortest race. */
+const triggerPollMs = 50;
 /** From the order to the start, so that every agent has read it. */
 const leadMs = 300;
 /** After the last pull, so that commits and hashing that trail it are counted as CPU. */
@@ -86,8 +88,12 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   const broken = new Set(fault.excludedNodes.map((index) => fleet.nodes[index]?.daemon));
   const measured = fleet.measured.filter((child) => !broken.has(child));
 
-  const readOriginSent = async () => (await fleet.network.readLinkBytes()).get('origin')?.sentBytes ?? 0;
-  const sentBefore = await readOriginSent();
+  const readBytes = async () => {
+    const links = await fleet.network.readLinkBytes();
+    const receivedBytes = runners.reduce((sum, { host }) => sum + (links.get(host.label)?.receivedBytes ?? 0), 0);
+    return { originSentBytes: links.get('origin')?.sentBytes ?? 0, receivedBytes };
+  };
+  const before = await readBytes();
   await waitForRest(measured);
   const usageBefore = await Promise.all(measured.map((child) => child.readUsage()));
   const splitBefore = await Promise.all(measured.map((child) => readCpuSplit(child.pid)));
@@ -96,7 +102,8 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   const running: RunningRace = {
     wantedBytes,
     countedNodes: counted.map((node) => node.index),
-    originSentBytes: async () => (await readOriginSent()) - sentBefore,
+    originSentBytes: async () => (await readBytes()).originSentBytes - before.originSentBytes,
+    receivedBytes: async () => (await readBytes()).receivedBytes - before.receivedBytes,
     over: over.signal,
   };
   const stopWatching = watchForTrigger(fleet, runners, fault, running);
@@ -164,7 +171,7 @@ function startPulls(
   return pulls;
 }
 
-/** Watches the progress of all pulls and runs the fault when its time has come; returns what ends the watch. */
+/** Watches what arrives at the nodes and runs the fault when its time has come; returns what ends the watch. */
 function watchForTrigger(
   fleet: Fleet,
   runners: readonly FleetNode[],
@@ -173,19 +180,16 @@ function watchForTrigger(
 ): () => Promise<readonly Finding[]> {
   const { trigger } = fault;
   if (trigger === undefined) return async () => [];
-  const totalBytes = race.wantedBytes * runners.length;
-  let running: Promise<readonly Finding[]> | undefined;
-  const timer = setInterval(() => {
-    const received = runners.reduce((sum, { agent }) => sum + agent.progressBytes(), 0);
-    if (received < totalBytes * trigger.atFraction) return;
-    clearInterval(timer);
-    running = trigger.run(fleet, race);
-    // Awaited when the race is over.
-    running.catch(() => undefined);
-  }, 100);
-  return async () => {
-    clearInterval(timer);
-    if (running === undefined) throw new Error(`the fault ${fault.name} never came: all was over before`);
-    return await running;
+  const dueBytes = race.wantedBytes * runners.length * trigger.atFraction;
+  const watch = async () => {
+    while ((await race.receivedBytes()) < dueBytes) {
+      if (race.over.aborted) throw new Error(`the fault ${fault.name} never came: all was over before`);
+      await new Promise((resolve) => setTimeout(resolve, triggerPollMs));
+    }
+    return await trigger.run(fleet, race);
   };
+  const watched = watch();
+  // Awaited when the race is over.
+  watched.catch(() => undefined);
+  return () => watched;
 }

@@ -15,7 +15,7 @@ export function swarmOptions(config: Config, bulkPort: number): SwarmOptions {
       maxSuppliers: 8,
       // Leaves room in the buffers for what is being verified and written.
       maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
-      readerWindowPieces: 2,
+      readerWindowPieces: 8,
       originWindowExtents: 8,
       takeoverMs: 1_500,
       originStallMs: 3_000,

@@ -28,6 +28,8 @@ interface Candidate {
 // What few hold and many lack would leave its holders once for each of the many, if each began with the next piece it needs: each
 // takes its share of it first, in order, and the rest from the others.
 const scarceFactor = 2;
+// Pieces that clients wait for are asked for sooner, but never of the only holder: all clients wait for the same ones.
+const awaitedFactor = 8;
 // Small blobs come right behind what a client waits for.
 const smallUrgency = 500_000;
 const sharedUrgency = 1_000_000;
@@ -100,7 +102,8 @@ function listCandidates(
       if (download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
       const nearest = urgencyOf(download, piece, options.readerWindowPieces);
       const urgency = nearest === notUrgent && isSmall(download) ? smallUrgency : nearest;
-      if (piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
+      const isAwaited = nearest !== notUrgent && rarity > 1 && rarity * awaitedFactor > fetchers.length;
+      if (isAwaited || piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
         candidates.push({ download, piece, urgency, rarity, tie: random.next() });
         continue;
       }

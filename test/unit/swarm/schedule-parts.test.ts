@@ -441,6 +441,20 @@ describe('the piece picker', () => {
     expect(picked(slowly())).toHaveLength(2);
   });
 
+  it('takes what a client waits for out of turn once a second member holds it', () => {
+    const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
+    const fetchers = ['bob', 'carol', 'dave', 'erin', 'frank'].map((name) => name as PeerId);
+    join(download, alice, 'all');
+    for (const peer of fetchers) join(download, peer, []);
+    const others = [self, ...fetchers].sort();
+    const awaited = Array.from({ length: 6 }, (_, at) => 5 + at).find((piece) => others[piece % 6] !== self) ?? 0;
+    download.readers.set(1, awaited);
+    const first = () => picked(pick(download, peerStates(alice, bob), { requests: 1, bytes: MiB / 2 }))[0];
+    expect(first()).not.toBe(awaited);
+    markMemberHas(download, download.members.get(bob)!, awaited);
+    expect(first()).toBe(awaited);
+  });
+
   it.each([
     ['held', (download: DownloadState) => void markHeld(download, 0)],
     ['in flight', (download: DownloadState) => void fly(download, requestOf())],
