@@ -17,14 +17,20 @@ import { isTemporary, toImageError } from './translate-error.ts';
 
 type Outcome = { readonly tag: TagRecord } | { readonly error: Error };
 
+interface Question {
+  readonly outcome: Promise<Outcome>;
+  /** Resolves when the origin fails and goes on being asked. */
+  readonly trouble: Promise<undefined>;
+}
+
 // However little patience is configured, the fleet is not asked more often than this.
 const askAgainMs = 1_000;
 
 /**
  * Decides what a tag points at:
  * fresh record -> it; else ask the origin (one question at a time per tag, whoever asks) ->
- *   answer: record and serve it; 401, 403, 404: say so, whatever is here; down, slow, limited: the newest of what this node and
- *   the fleet remember, marked stale; nothing remembered: wait for the origin to the end of its time and ask the fleet again meanwhile.
+ *   answer: record and serve it; 401, 403, 404: say so, whatever is here; down, slow, limited, failing: the newest of what this
+ *   node and the fleet remember, marked stale; nothing remembered: wait for the origin to the end of its time and ask the fleet again meanwhile.
  */
 export class TagResolver {
   readonly #deps: ImagesDeps;
@@ -32,7 +38,7 @@ export class TagResolver {
   readonly #metrics: ImageMetrics;
   readonly #tasks: TaskGroup;
   readonly #rumours: TagRumours;
-  readonly #questions = new Map<string, Promise<Outcome>>();
+  readonly #questions = new Map<string, Question>();
   readonly #refused: ExpiringCache<string, Error>;
   readonly #held: ExpiringCache<string, TagRecord>;
   /** Namespaces whose tags are served stale; only allowed ones get here, so their number is bounded. */
@@ -66,8 +72,11 @@ export class TagResolver {
 
     const question = this.#ask(key, repository, tag, known);
     // Somebody else may get the answer that this node still waits for: the others are asked again with each patience.
+    let reasons = [question.outcome, question.trouble];
     for (let patienceMs = this.#options.originPatienceMs; ; patienceMs = Math.max(patienceMs, askAgainMs)) {
-      const outcome = await this.#waitPatiently(question, patienceMs, signal);
+      const outcome = await this.#waitPatiently(reasons, patienceMs, signal);
+      // Trouble cuts the first patience short, and no other.
+      reasons = [question.outcome];
       if (outcome !== undefined && 'tag' in outcome) return this.#serve(outcome.tag, 'confirmed');
       if (outcome !== undefined && !isTemporary(outcome.error)) return this.#refuse(outcome.error);
 
@@ -98,9 +107,9 @@ export class TagResolver {
     );
   }
 
-  /** Gives the origin its time; undefined = it has not answered yet and its question goes on. */
+  /** Gives the origin its time, less if it is in trouble; undefined = it has not answered yet and its question goes on. */
   async #waitPatiently(
-    question: Promise<Outcome>,
+    reasons: readonly Promise<Outcome | undefined>[],
     patienceMs: number,
     signal: AbortSignal,
   ): Promise<Outcome | undefined> {
@@ -108,27 +117,41 @@ export class TagResolver {
     const patience = delay(this.#deps.clock, patienceMs, answered.signal);
     patience.catch(() => {});
     try {
-      return await raceAbort(Promise.race([question, patience.then(() => undefined)]), signal);
+      return await raceAbort(Promise.race([...reasons, patience.then(() => undefined)]), signal);
     } finally {
       answered.abort();
     }
   }
 
   /** Asks once for all who wait; the question outlives them, so that a late answer still counts. */
-  #ask(key: string, repository: Repository, tag: string, known: TagRecord | undefined): Promise<Outcome> {
+  #ask(key: string, repository: Repository, tag: string, known: TagRecord | undefined): Question {
     const asked = this.#questions.get(key);
     if (asked !== undefined) return asked;
-    const question = this.#question(key, repository, tag, known).finally(() => this.#questions.delete(key));
+    const { promise: trouble, resolve: onTrouble } = Promise.withResolvers<undefined>();
+    const outcome = this.#question(key, repository, tag, known, () => onTrouble(undefined)).finally(() =>
+      this.#questions.delete(key),
+    );
+    const question = { outcome, trouble };
     this.#questions.set(key, question);
-    this.#tasks.run(() => question);
+    this.#tasks.run(() => outcome);
     return question;
   }
 
-  async #question(key: string, repository: Repository, tag: string, known: TagRecord | undefined): Promise<Outcome> {
+  async #question(
+    key: string,
+    repository: Repository,
+    tag: string,
+    known: TagRecord | undefined,
+    onTrouble: () => void,
+  ): Promise<Outcome> {
     const { origin, store, clock } = this.#deps;
     try {
       const answer = await askWithin(clock, this.#options.originTimeouts.tagMs, this.#tasks.signal, (signal) =>
-        origin.resolveTag(repository, tag, { signal, ...(known !== undefined && { known: toOriginTag(known) }) }),
+        origin.resolveTag(repository, tag, {
+          signal,
+          onTrouble,
+          ...(known !== undefined && { known: toOriginTag(known) }),
+        }),
       );
       const record: TagRecord = { ...answer, confirmedAtMs: clock.wallMs() };
       await store.metadata.putTag(repository, tag, record);

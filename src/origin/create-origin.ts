@@ -130,8 +130,8 @@ export function createOrigin(deps: OriginDeps, options: OriginsOptions): Origin 
 
   return {
     allows: (namespace) => findPermission(namespace, options) !== 'refused',
-    async resolveTag(repository, tag, { signal, known }) {
-      return await resolveTag(await use(repository, signal), repository.name, tag, known, signal);
+    async resolveTag(repository, tag, options) {
+      return await resolveTag(await use(repository, options.signal), repository.name, tag, options);
     },
     async fetchManifest(repository, digest, { signal }) {
       return await fetchManifest(await use(repository, signal), repository.name, digest, signal);

@@ -35,9 +35,11 @@ export interface OriginOptions {
   readonly signal: AbortSignal;
 }
 
-interface ResolveTagOptions extends OriginOptions {
+export interface ResolveTagOptions extends OriginOptions {
   /** What the tag pointed at before; if its `etag` still holds, this very answer is returned. */
   readonly known?: OriginTag;
+  /** Called when the origin failed twice and is about to be asked again: the answer may be long in coming. */
+  readonly onTrouble?: () => void;
 }
 
 export interface ByteRange {

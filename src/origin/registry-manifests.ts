@@ -4,7 +4,7 @@ import { OriginError } from './errors.ts';
 import { readContentLength } from './http/content-range.ts';
 import type { HttpResponse } from './http/http-client.ts';
 import { readBody } from './http/read-body.ts';
-import type { OriginManifest, OriginTag } from './origin.ts';
+import type { OriginManifest, OriginTag, ResolveTagOptions } from './origin.ts';
 import type { OriginSession } from './session.ts';
 
 // Every type a client may ask this node for: some registries convert or refuse what is not named.
@@ -20,15 +20,22 @@ const accept = [
 // The specification asks registries for 4 MiB; the margin lets through what a lenient registry took.
 const maxManifestBytes = 4 * 1024 * 1024 + 64 * 1024;
 
+// One failure is an accident, often of a connection that was kept for too long.
+const troubleAttempts = 2;
+
 /** Asks what a tag points at: HEAD, which no registry counts as a pull, then GET where HEAD does not tell enough. */
 export async function resolveTag(
   session: OriginSession,
   repository: string,
   tag: string,
-  known: OriginTag | undefined,
-  signal: AbortSignal,
+  { known, onTrouble, signal }: ResolveTagOptions,
 ): Promise<OriginTag> {
-  const request = { operation: 'tag', repository, path: `/manifests/${encodeURIComponent(tag)}` } as const;
+  const request = {
+    operation: 'tag',
+    repository,
+    path: `/manifests/${encodeURIComponent(tag)}`,
+    onRetry: (failed: number) => (failed === troubleAttempts ? onTrouble?.() : undefined),
+  } as const;
   const fromHead = await session.exchange(
     { ...request, method: 'HEAD', headers: { accept }, accepts: [400, 405, 501] },
     signal,

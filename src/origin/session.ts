@@ -30,6 +30,8 @@ export interface SessionOptions {
 
 export interface SessionRequest extends RegistryRequest {
   readonly operation: OriginOperation;
+  /** Called before each further attempt with the number of those that failed. */
+  readonly onRetry?: ((failed: number) => void) | undefined;
 }
 
 // A 429 that names no time: long enough to be polite, short enough not to cost a pull.
@@ -158,6 +160,7 @@ export class OriginSession {
         if (waitMs === undefined) throw error;
         this.#deps.logger.debug({ code: error.code, attempts, waitMs }, 'origin request is sent again');
         this.#deps.metrics.retries.add(1, { operation: request.operation });
+        request.onRetry?.(attempts);
         await delay(this.#deps.clock, waitMs, signal);
       }
     }

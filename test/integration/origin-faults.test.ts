@@ -146,6 +146,19 @@ describe('an origin that misbehaves', () => {
     expect(await connect().statBlob(repository(), blob.digest, { signal })).toEqual({ sizeBytes: bytes.length });
   });
 
+  it.each([
+    [1, 0],
+    [3, 1],
+  ])('tells who waits for a tag of the trouble it has, not of an accident (failures: %d)', async (times, told) => {
+    registry.fail({ times, fault: { kind: 'hang-up' } });
+    let troubles = 0;
+    const onTrouble = () => {
+      troubles += 1;
+    };
+    await connect({ retries: 3 }).resolveTag(repository(), 'latest', { signal, onTrouble });
+    expect(troubles).toBe(told);
+  });
+
   it('does not ask again after a 500', async () => {
     registry.fail({ fault: { kind: 'status', status: 500 } });
     await expect(connect().statBlob(repository(), blob.digest, { signal })).rejects.toThrow();

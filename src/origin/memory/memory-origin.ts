@@ -44,7 +44,11 @@ export interface MemoryOriginOptions {
   /** Absent = 64 KiB. */
   readonly chunkBytes?: number;
   /** Runs before each call is answered; it may wait, or throw what the call shall throw. */
-  readonly beforeCall?: (call: MemoryOriginCall, signal: AbortSignal) => Promise<void> | void;
+  readonly beforeCall?: (
+    call: MemoryOriginCall,
+    signal: AbortSignal,
+    onTrouble: (() => void) | undefined,
+  ) => Promise<void> | void;
   /** Changes the chunks of a body: fewer of them, slower, with other bytes. */
   readonly alterBody?: (
     call: MemoryOriginCall,
@@ -82,7 +86,7 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
     new OriginError('ORIGIN_NOT_FOUND', 'the origin has no such manifest, blob or repository', {
       details: { namespace: call.repository.namespace, repository: call.repository.name, reference: call.reference },
     });
-  const begin = async (call: MemoryOriginCall, signal: AbortSignal): Promise<void> => {
+  const begin = async (call: MemoryOriginCall, signal: AbortSignal, onTrouble?: () => void): Promise<void> => {
     signal.throwIfAborted();
     const { namespace } = call.repository;
     if (!allows(namespace)) {
@@ -90,7 +94,7 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
     }
     calls.push(call);
     met.set(namespace, (met.get(namespace) ?? 0) + 1);
-    await options.beforeCall?.(call, signal);
+    await options.beforeCall?.(call, signal, onTrouble);
     signal.throwIfAborted();
   };
   const findBlob = (call: MemoryOriginCall): MemoryOriginBlob => {
@@ -167,9 +171,9 @@ export function createMemoryOrigin(options: MemoryOriginOptions = {}): MemoryOri
       find(repository)?.tags.delete(tag);
     },
 
-    async resolveTag(repository, tag, { signal }): Promise<OriginTag> {
+    async resolveTag(repository, tag, { signal, onTrouble }): Promise<OriginTag> {
       const call = { operation: 'resolveTag', repository, reference: tag } as const;
-      await begin(call, signal);
+      await begin(call, signal, onTrouble);
       const content = find(repository);
       const digest = content?.tags.get(tag);
       const manifest = digest === undefined ? undefined : content?.manifests.get(digest);

@@ -13,15 +13,18 @@ describe('resolveTag', () => {
   let fleet: MemoryFleet;
   let failure: OriginErrorCode | undefined;
   let gate: Promise<void> | undefined;
+  let isTroubled = false;
   const clock = new FakeClock();
   const start = () => {
     failure = undefined;
     gate = undefined;
+    isTroubled = false;
     fleet = createMemoryFleet({
       clock,
       origin: {
         namespaces: ['docker.io'],
-        async beforeCall() {
+        async beforeCall(_call, _signal, onTrouble) {
+          if (isTroubled) onTrouble?.();
           await gate;
           if (failure !== undefined) throw new OriginError(failure, 'as the test wants it');
         },
@@ -162,6 +165,27 @@ describe('resolveTag', () => {
     await lucky.images.resolveTag(repository, 'latest', signal);
     await clock.advanceAsync(1_000);
     expect(await resolving).toMatchObject({ digest: image.digest, isStale: true });
+  });
+
+  it('asks the fleet at once when the origin fails and goes on being asked, and once only', async () => {
+    start();
+    const [troubled, informed] = [await fleet.join(), await fleet.join()];
+    await informed.images.resolveTag(repository, 'latest', signal);
+    isTroubled = true;
+    gate = new Promise(() => {});
+    expect(await troubled.images.resolveTag(repository, 'latest', signal)).toMatchObject({
+      digest: image.digest,
+      isStale: true,
+    });
+    // Nobody knows this one, and its time with the origin is not cut short.
+    const unknown = troubled.images.resolveTag({ ...repository, name: 'library/other' }, 'latest', signal);
+    unknown.catch(() => {});
+    await eventually(() => asked() === 3);
+    await clock.advanceAsync(4_900);
+    const early = await Promise.race([unknown.catch(() => 'refused'), Promise.resolve('waiting')]);
+    expect(early).toBe('waiting');
+    await clock.advanceAsync(200);
+    await expect(unknown).rejects.toMatchObject({ code: 'IMAGE_UNAVAILABLE' });
   });
 
   it('asks the fleet once a second at most, however little patience it has with the origin', async () => {
