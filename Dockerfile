@@ -13,7 +13,8 @@ ARG NPM_FLAGS=""
 WORKDIR /build
 COPY package.json package-lock.json .npmrc tsconfig.json tsconfig.build.json ./
 COPY src ./src
-# `npm ci` also compiles, through the prepare script; then what only development needs is removed.
+COPY build ./build
+# `npm ci` also compiles and bundles, through the prepare script; then what only development needs is removed.
 RUN npm ci ${NPM_FLAGS} && npm prune --omit=dev --ignore-scripts ${NPM_FLAGS}
 RUN mkdir -p /out/app /out/data \
   && rm -rf node_modules/node-linux-*/include node_modules/node-linux-*/share \

@@ -20,7 +20,8 @@ export default defineConfig({
       project('property', 120_000),
       project('integration', 120_000, { fileParallelism: false }),
       project('fault', 600_000, { fileParallelism: false }),
-      project('clients', 600_000, { fileParallelism: false }),
+      // What is installed, not what is developed.
+      project('clients', 600_000, { fileParallelism: false, env: { TESTED_PROGRAM: 'dist/main.js' } }),
     ],
   },
 });

@@ -35,6 +35,9 @@ export interface Endpoint {
 const repositoryRoot = join(import.meta.dirname, '..', '..');
 const fleetSecret = 'shoal-lab-secret-of-one-fleet';
 
+/** The program a node runs: the sources, unless the tests are of what the build made of them. */
+const testedProgram = join(repositoryRoot, process.env['TESTED_PROGRAM'] ?? 'src/main.ts');
+
 /** The Node that the project runs on: the locked one where it is installed, else the one that runs this. */
 export const nodeProgram = ((): string => {
   const locked = join(repositoryRoot, 'node_modules', '.bin', 'node');
@@ -49,7 +52,7 @@ export function startShoalProcess(options: ShoalNodeOptions): Child {
   return startChild({
     name: `shoal ${options.name}`,
     command: nodeProgram,
-    args: [...(options.nodeArgs ?? []), options.script ?? join(repositoryRoot, 'src', 'main.ts'), 'serve'],
+    args: [...(options.nodeArgs ?? []), options.script ?? testedProgram, 'serve'],
     cwd: options.directory,
     logPath: join(options.directory, 'shoal.log'),
     env: {

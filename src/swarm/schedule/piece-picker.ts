@@ -56,6 +56,7 @@ export function pickPieces(
     if (state.requests.size > 0) suppliers += 1;
   }
   const meanRate = meanRateOf(peers);
+  const spared = new Map(downloads.map((download) => [download, sparedSeeds(self, download)]));
   const picks: PiecePick[] = [];
   const taken = new Set<string>();
   let { requests, bytes } = budget;
@@ -63,7 +64,18 @@ export function pickPieces(
     if (requests <= 0 || bytes <= 0) break;
     const key = `${download.digest}/${piece}`;
     if (taken.has(key)) continue;
-    const supplier = chooseSupplier(download, piece, peers, load, suppliers, meanRate, nowMs, random, options);
+    const supplier = chooseSupplier(
+      download,
+      piece,
+      peers,
+      load,
+      suppliers,
+      meanRate,
+      nowMs,
+      random,
+      options,
+      spared.get(download) ?? 0,
+    );
     if (supplier === undefined) continue;
     const own = load.get(supplier.peer) ?? { requests: 0, bytes: 0 };
     const count = runLength(download, piece, supplier, bytes, taken, meanRate);
@@ -129,6 +141,19 @@ function fetchersOf(self: PeerId, download: DownloadState): readonly PeerId[] {
   });
 }
 
+/**
+ * How many hold everything, if they are few and hold something that no other does: they are left to send that, and what others
+ * have got is taken from those. 0 = nobody is spared.
+ */
+function sparedSeeds(self: PeerId, download: DownloadState): number {
+  let seeds = 0;
+  for (const { isFetching } of download.members.values()) if (!isFetching) seeds += 1;
+  if (seeds === 0 || seeds * scarceFactor > fetchersOf(self, download).length) return 0;
+  for (const [piece, holders] of download.availability.entries())
+    if (holders <= seeds && !download.held.has(piece)) return seeds;
+  return 0;
+}
+
 function urgencyOf(download: DownloadState, piece: number, window: number): number {
   let nearest = notUrgent;
   for (const at of download.readers.values()) {
@@ -148,14 +173,16 @@ function chooseSupplier(
   nowMs: number,
   random: Random,
   options: ScheduleOptions,
+  sparedSeedCount: number,
 ): PeerState | undefined {
+  const isSpread = sparedSeedCount > 0 && (download.availability[piece] ?? 0) > sparedSeedCount;
   const range = pieceRange(download.plan, piece);
   // Among many a second connection to one costs a handshake and gains nothing.
   const perPeer = download.members.size >= manyMembers ? 1 : options.maxRequestsPerPeer;
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
-    if (!member.have.has(piece)) continue;
+    if (!member.have.has(piece) || (isSpread && !member.isFetching)) continue;
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs)) continue;
     const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };

@@ -441,6 +441,22 @@ describe('the piece picker', () => {
     expect(picked(slowly())).toHaveLength(2);
   });
 
+  it('leaves a lone seed to send what only it holds, and asks it for the rest when nothing of that is left', () => {
+    const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
+    join(download, alice, 'all');
+    for (const peer of [bob, carol]) join(download, peer, []);
+    const spread = 7;
+    markMemberHas(download, download.members.get(bob)!, spread);
+    const askedOf = (peers: PeerId[]) =>
+      pick(download, peerStates(...peers), { requests: 99, bytes: 99 * MiB }).filter(
+        ({ first, count }) => first <= spread && spread < first + count,
+      );
+    expect(askedOf([alice])).toEqual([]);
+    expect(askedOf([alice, bob]).map(({ peer }) => peer)).toEqual([bob]);
+    for (const piece of download.availability.keys()) if (piece !== spread) markHeld(download, piece);
+    expect(askedOf([alice]).map(({ peer }) => peer)).toEqual([alice]);
+  });
+
   it('takes what a client waits for out of turn once a second member holds it', () => {
     const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
     const fetchers = ['bob', 'carol', 'dave', 'erin', 'frank'].map((name) => name as PeerId);
