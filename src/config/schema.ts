@@ -227,7 +227,7 @@ const swarmSchema = z.strictObject({
     '10m',
     'How long a blob that failed with pieces in hand is tried again in the background.',
   ),
-  bufferBytes: field('size', size, '32MiB', 'Memory for pieces on their way; without a free buffer nothing is read.'),
+  bufferBytes: field('size', size, '48MiB', 'Memory for pieces on their way; without a free buffer nothing is read.'),
   verifierThreads: field('number', count(64), 1, 'Threads that hash blobs as they arrive.'),
 });
 
