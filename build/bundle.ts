@@ -2,7 +2,7 @@
  * The second half of `npm run build`: puts the program that tsc compiled into one file, `dist/bundle/shoal.cjs`, and beside it what V8
  * compiles of it in a pull (`src/cli/compiled-program.ts`). Where that pull cannot run the program starts from its modules.
  */
-import { rm } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { build, type Plugin } from 'esbuild';
 import { programFoot, programHead } from '../src/cli/compiled-program.ts';
@@ -16,7 +16,6 @@ const keepModuleUrls: Plugin = {
   name: 'keep module URLs',
   setup({ onLoad }) {
     onLoad({ filter: /\.js$/ }, async ({ path }) => {
-      const { readFile } = await import('node:fs/promises');
       const text = await readFile(path, 'utf8');
       if (!text.includes('import.meta.url')) return undefined;
       const place = JSON.stringify(relative(join(dist, 'bundle'), path));
@@ -25,7 +24,6 @@ const keepModuleUrls: Plugin = {
   },
 };
 
-await rm(join(dist, 'bundle'), { recursive: true, force: true });
 await build({
   entryPoints: [join(dist, 'cli', 'run.js')],
   outfile: bundlePath,
