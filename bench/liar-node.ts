@@ -65,4 +65,6 @@ function sendEndlessly(): void {
   } as typeof end;
 }
 
-await import(join(installed, 'main.js'));
+// From the modules: what is changed above is not in the bundle that `main.js` would run.
+const { runCli } = (await import(join(installed, 'cli', 'run.js'))) as typeof import('../src/cli/run.ts');
+process.exitCode = await runCli(process.argv.slice(2));
