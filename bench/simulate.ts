@@ -29,6 +29,7 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8 slow seed', 8, [32, 6], 20, { seeders: 1, uplink: slowFirst }],
   ['8 slow member', 8, [64], 20, { uplink: slowFirst }],
   ['8, 1 at a tenth', 8, [64], 10, { events: [{ atMs: 0, run: ({ rates }) => void rates.splice(0, 1, MiB) }] }],
+  ['8, 1 mute', 8, [64], 10, { isMute: (index) => index === 7 }],
   ['8 seeded', 8, [128], 20, { seeders: 1 }],
   ['32 seeded', 32, [64], 5, { seeders: 1 }],
   ['32 seeded slow', 32, [32, 8], 1, { seeders: 1 }],

@@ -4,7 +4,7 @@ import type { Logger } from '../lib/logger.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
 import { BanList, type BanReason } from './bans.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
-import { Stalls, stallBanMs } from './stalls.ts';
+import { type SilentRequest, Stalls, stallBanMs } from './stalls.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 
 /** Carries bans out: the peer is named in the log with what it did, asked for nothing more and, if its word is worth nothing, cut off. */
@@ -24,11 +24,14 @@ export class PeerBans {
   readonly #banMs: number;
   readonly #stalls: Stalls;
 
-  constructor(deps: PeerBansDeps, options: { readonly banMs: number }) {
+  constructor(
+    deps: PeerBansDeps,
+    options: { readonly banMs: number; readonly schedule: { readonly peerStallMs: number } },
+  ) {
     this.#deps = deps;
     this.#banMs = options.banMs;
     this.list = new BanList(deps.clock, options);
-    this.#stalls = new Stalls(deps.clock);
+    this.#stalls = new Stalls(deps.clock, options.schedule);
   }
 
   ban(peer: PeerId, reason: BanReason, evidence: string, forMs = this.#banMs): void {
@@ -53,8 +56,8 @@ export class PeerBans {
   }
 
   /** A request to it ended in which no byte came. */
-  silent(peer: PeerId, startedMs: number, wasPromised: boolean): void {
-    const evidence = this.#stalls.silent(peer, startedMs, wasPromised);
-    if (evidence !== undefined) this.ban(peer, 'stalls', evidence, stallBanMs);
+  silent(request: SilentRequest): void {
+    const evidence = this.#stalls.silent(request);
+    if (evidence !== undefined) this.ban(request.peer, 'stalls', evidence, stallBanMs);
   }
 }

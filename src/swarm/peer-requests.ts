@@ -32,8 +32,10 @@ export interface PeerRequestsDeps {
   ) => void;
   /** Bytes of pieces arrive. */
   readonly onMoving: (peer: PeerId) => void;
-  /** A request was given up since nothing moved; `wasPromised`: the answer had begun as if the pieces followed. */
-  readonly onSilence: (request: RequestState & { readonly peer: PeerId }, wasPromised: boolean) => void;
+  /** The answer has begun as if the pieces followed. */
+  readonly onPromise: (requestId: number) => void;
+  /** A request ended in which no byte came: it stood still, or was not needed any more after the answer had begun. */
+  readonly onSilence: (request: RequestState & { readonly peer: PeerId }) => void;
 }
 
 // A TLS record is 16 KiB; the scheduler need not hear of each.
@@ -51,7 +53,6 @@ export async function runPeerRequest(
   let receivedBytes = 0;
   let reportedBytes = 0;
   let isLiar = false;
-  let wasPromised = false;
   const breached = (error: PeerError) => {
     const { evidence } = error.details;
     if (typeof evidence === 'string') deps.onLiar(request.peer, 'broke the protocol', evidence);
@@ -64,9 +65,7 @@ export async function runPeerRequest(
         blob: { digest: download.digest, sizeBytes: download.sizeBytes },
         first: request.first,
         count: request.count,
-        onHead: () => {
-          wasPromised = true;
-        },
+        onHead: () => deps.onPromise(request.id),
         onBreach: breached,
         onProgress: (count) => {
           if (receivedBytes === 0) deps.onMoving(request.peer);
@@ -92,8 +91,9 @@ export async function runPeerRequest(
     );
     return isLiar ? { kind: 'failed' } : { kind: 'done', bytes };
   } catch (error) {
-    if (receivedBytes === 0 && (request.isStalled || isCode(error, 'PEER_STALLED')))
-      deps.onSilence(request, wasPromised);
+    const wasPromised = signal.aborted && request.promisedMs !== undefined;
+    if (receivedBytes === 0 && (wasPromised || request.isStalled || isCode(error, 'PEER_STALLED')))
+      deps.onSilence(request);
     if (signal.aborted) return { kind: 'cancelled' };
     if (error instanceof PeerError && error.code === 'PEER_PROTOCOL') breached(error);
     if (isCode(error, 'PEER_BUSY')) {

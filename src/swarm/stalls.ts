@@ -2,17 +2,28 @@ import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
 import { ExpiringCache } from '../lib/expiring-cache.ts';
 
+/** A request in which no byte came. */
+export interface SilentRequest {
+  readonly peer: PeerId;
+  readonly startedMs: number;
+  /** When the answer began as if the pieces followed; undefined = it did not. */
+  readonly promisedMs: number | undefined;
+}
+
 /**
- * Tells who lets requests stand still on purpose from who is slow, frozen or gone. A peer whose request stood still is asked again
- * only once it has answered a greeting: so each round of silence is one of a peer that lives and talks. Requests that
- * overlap are one round, and one byte of a piece clears all. A frozen or lost peer answers no greeting and has no second round.
+ * Tells who lets requests stand still on purpose from who is slow, frozen or gone, by how long it was silent in several requests in
+ * a row. A frozen or lost peer has no second one: whom a request stood still at is asked again only once it has answered a greeting,
+ * and an answer that begins is a sign of life by itself. Requests that overlap are one, and one byte of a piece clears all.
  */
 export class Stalls {
   readonly #clock: Clock;
-  readonly #rounds: ExpiringCache<PeerId, { count: number; weight: number; sinceMs: number; lastMs: number }>;
+  readonly #rounds: ExpiringCache<PeerId, { count: number; silentMs: number; sinceMs: number; lastMs: number }>;
 
-  constructor(clock: Clock) {
+  readonly #bannedAfterMs: number;
+
+  constructor(clock: Clock, options: { readonly peerStallMs: number }) {
     this.#clock = clock;
+    this.#bannedAfterMs = stallsToBan * options.peerStallMs;
     this.#rounds = new ExpiringCache(clock, maxPeers);
   }
 
@@ -20,27 +31,28 @@ export class Stalls {
     this.#rounds.delete(peer);
   }
 
-  /** A request ended in which no byte came. Returns what is held against the peer once that is enough for a ban. */
-  silent(peer: PeerId, startedMs: number, wasPromised: boolean): string | undefined {
+  /** Returns what is held against the peer once that is enough for a ban. */
+  silent({ peer, startedMs, promisedMs }: SilentRequest): string | undefined {
     const nowMs = this.#clock.nowMs();
-    const weight = wasPromised ? promisedWeight : 1;
-    const known = this.#rounds.find(peer) ?? { count: 0, weight: 0, sinceMs: startedMs, lastMs: startedMs };
+    const known = this.#rounds.find(peer) ?? { count: 0, silentMs: 0, sinceMs: startedMs, lastMs: startedMs };
     if (startedMs < known.lastMs) return undefined;
-    const rounds = { ...known, count: known.count + 1, weight: known.weight + weight, lastMs: nowMs };
+    const silentMs = promisedMs === undefined ? (nowMs - startedMs) * unpromisedShare : nowMs - promisedMs;
+    const rounds = { ...known, count: known.count + 1, silentMs: known.silentMs + silentMs, lastMs: nowMs };
     this.#rounds.delete(peer);
-    if (rounds.weight >= bannedAtWeight) {
+    if (rounds.count >= minRequests && rounds.silentMs >= this.#bannedAfterMs) {
       const seconds = Math.round((nowMs - rounds.sinceMs) / 1_000);
-      return `${rounds.count} requests in a row within ${seconds} s brought no byte, each after it had answered a greeting`;
+      return `${rounds.count} requests in a row within ${seconds} s brought no byte, though it answers`;
     }
     this.#rounds.put(peer, rounds, forgottenAfterMs);
     return undefined;
   }
 }
 
-// Two answers that begin and bring nothing, a stall of four seconds each; or six requests that are not even answered, as at a peer
-// whose upload slots are all taken by slow links.
-const bannedAtWeight = 6;
-const promisedWeight = 3;
+// A request that stands still is given up after two of them, and the next one after a third.
+const stallsToBan = 3;
+const minRequests = 2;
+// A request that is not even answered, as at a peer whose upload slots are all taken by slow links: six in a row then.
+const unpromisedShare = 1 / 4;
 // As long as a ban for it lasts: who stalls less often than that costs next to nothing.
 const forgottenAfterMs = 600_000;
 // A fleet of a thousand that all stand still at once.

@@ -206,7 +206,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       },
       onLiar: (peer, reason, evidence) => this.#bans.ban(peer, reason, evidence),
       onMoving: (peer) => this.#bans.moving(peer),
-      onSilence: ({ peer, startedMs }, wasPromised) => this.#bans.silent(peer, startedMs, wasPromised),
+      onPromise: (requestId) => this.#scheduler.requestPromised(requestId),
+      onSilence: (request) => this.#bans.silent(request),
     };
     const fromOrigin: OriginRequestsDeps = {
       origin: deps.origin,
@@ -379,8 +380,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     const dueMs = this.#deps.clock.nowMs() + tickMs;
     this.#cancelTick = this.#deps.clock.schedule(tickMs, () => {
       if (this.#tasks.signal.aborted) return;
-      const lateMs = this.#deps.clock.nowMs() - dueMs;
-      this.#scheduler.lagged(lateMs);
+      this.#scheduler.lagged(this.#deps.clock.nowMs() - dueMs);
       this.#ticks += 1;
       if (this.#downloads.size > 0) {
         if (this.#ticks % haveEveryTicks === 0) this.#talk.tellUnhurried();

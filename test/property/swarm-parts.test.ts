@@ -10,6 +10,7 @@ import { applyMemberState } from '../../src/swarm/schedule/member-events.ts';
 import { pickPieces } from '../../src/swarm/schedule/piece-picker.ts';
 import {
   createDownloadState,
+  createPeerState,
   type DownloadState,
   type PeerState,
   type RequestState,
@@ -224,15 +225,7 @@ describe('the piece picker', () => {
         const peers = new Map<PeerId, PeerState>();
         for (const member of state.members.values()) {
           const isBanned = blob.banned.some((at) => member.peer === `p${at}`);
-          const empty = { requests: new Set<RequestState>(), inFlightBytes: 0, rateBytesPerSecond: undefined };
-          peers.set(member.peer, {
-            peer: member.peer,
-            ...empty,
-            busyUntilMs: 0,
-            failures: 0,
-            isBanned,
-            isNear: false,
-          });
+          peers.set(member.peer, { ...createPeerState(member.peer, false), isBanned });
         }
         const budget = { requests: blob.requests, bytes: blob.budgetBytes };
         const picks = pickPieces('self' as PeerId, [state], peers, budget, 0, seededRandom(blob.seed), options);

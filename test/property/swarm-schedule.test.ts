@@ -104,6 +104,21 @@ describe('the swarm schedule', () => {
     );
   });
 
+  it('loses little more than a stall when one takes part and never sends a piece', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 3, max: 10 }), fc.nat(1e6), (nodes, seed) => {
+        const fleet = { nodes, layers: [48 * MiB], rateBytesPerSecond: 10 * MiB, uploadSlots: 8, latencyMs: 2, seed };
+        const { simulation, result } = simulate({ ...fleet, isMute: (index) => index === seed % nodes });
+        expect(livingFinished(simulation)).toBe(true);
+        const clean = Math.max(...simulate(fleet).result.seconds);
+        expect(Math.max(...result.seconds)).toBeLessThan(clean + schedule.peerStallMs / 1_000 + 0.5);
+        // Its share, and what it had taken on when the others noticed.
+        expect(result.originRatio).toBeLessThan(1 + 2 / nodes);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('goes on by itself when the origin comes back', () => {
     fc.assert(
       fc.property(

@@ -6,6 +6,7 @@ import type { Digest } from '../../src/oci/digest.ts';
 import type { ScheduleOptions } from '../../src/swarm/schedule/options.ts';
 import { type Action, Scheduler } from '../../src/swarm/schedule/scheduler.ts';
 import { extentsOf, type RequestState } from '../../src/swarm/schedule/state.ts';
+import { Stalls } from '../../src/swarm/stalls.ts';
 import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
 
 /**
@@ -38,6 +39,8 @@ export interface SimulationOptions {
   readonly originRequestRate?: number;
   /** Nodes that the origin takes requests of and never answers. */
   readonly originIgnores?: (index: number) => boolean;
+  /** Nodes that take requests for pieces and never send a byte of one. */
+  readonly isMute?: (index: number) => boolean;
 }
 
 export interface Starvation {
@@ -91,6 +94,7 @@ interface SimNode {
   /** Members that were greeted and have not answered. */
   readonly silent: Set<SimNode>;
   readonly met: Set<SimNode>;
+  readonly stalls: Stalls;
 }
 
 const ORIGIN = -1;
@@ -156,6 +160,7 @@ export class SwarmSimulation {
         isDraining: false,
         silent: new Set(),
         met: new Set(),
+        stalls: new Stalls(clock, options.schedule),
       });
     }
     for (const event of options.events ?? []) this.after(event.atMs, () => event.run(this));
@@ -512,6 +517,7 @@ export class SwarmSimulation {
       const running = node.running.get(action.requestId);
       if (running === undefined) return;
       running.cancelled = true;
+      const stood = node.scheduler.requests.get(action.requestId);
       const supplier = this.nodes.find((other) =>
         other.running === node.running ? false : other.peer === node.scheduler.requests.get(action.requestId)?.peer,
       );
@@ -520,6 +526,7 @@ export class SwarmSimulation {
       node.running.delete(action.requestId);
       const doubted = node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
       const peer = this.nodes.find((other) => other.peer === doubted?.peer);
+      if (peer !== undefined && stood !== undefined && this.#isMuteFor(node, peer, stood)) return;
       if (doubted === undefined || peer === undefined) return;
       this.after(doubted.pauseMs, () => {
         if (!peer.isDead && !peer.isFrozen)
@@ -585,6 +592,18 @@ export class SwarmSimulation {
     });
   }
 
+  /** As the production node: who lets requests stand still again and again is banned. */
+  #isMuteFor(node: SimNode, peer: SimNode, stood: RequestState): boolean {
+    if (
+      stood.receivedBytes > 0 ||
+      (!stood.isStalled && stood.promisedMs === undefined) ||
+      node.stalls.silent({ ...stood, peer: peer.peer }) === undefined
+    )
+      return false;
+    node.scheduler.ban(peer.peer);
+    return true;
+  }
+
   #startFlow(node: SimNode, from: number, request: RequestState, done: () => void): void {
     const download = node.scheduler.downloads.get(request.digest);
     if (download === undefined) {
@@ -607,6 +626,7 @@ export class SwarmSimulation {
     };
     const running = node.running.get(request.id);
     if (running !== undefined) running.flow = flow;
+    if (from !== ORIGIN) node.scheduler.requestPromised(request.id);
     this.#flows.push(flow);
   }
 
@@ -690,7 +710,7 @@ export class SwarmSimulation {
     for (const flow of this.#flows) {
       flow.rate = 0;
       const isFrozen = this.#standsStill(flow.to) || this.#standsStill(flow.from);
-      const isDown = flow.from === ORIGIN && !this.originUp;
+      const isDown = flow.from === ORIGIN ? !this.originUp : this.options.isMute?.(flow.from) === true;
       if (isFrozen || isDown) continue;
       const links = [flow.from === ORIGIN ? 'origin' : `up${flow.from}`, `down${flow.to}`];
       if (flow.from === ORIGIN && this.options.originRequestRate !== undefined)

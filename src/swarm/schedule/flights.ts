@@ -7,7 +7,16 @@ export function createRequest(
   run: Pick<RequestState, 'digest' | 'peer' | 'first' | 'count' | 'isRace'>,
   nowMs: number,
 ): RequestState {
-  return { id, ...run, startedMs: nowMs, progressMs: nowMs, receivedBytes: 0, isHedged: false, isStalled: false };
+  return {
+    id,
+    ...run,
+    startedMs: nowMs,
+    progressMs: nowMs,
+    receivedBytes: 0,
+    isHedged: false,
+    promisedMs: undefined,
+    isStalled: false,
+  };
 }
 
 export function addFlight(download: DownloadState, request: RequestState): void {

@@ -5,9 +5,10 @@ import { isUsable, type PiecePick } from './piece-picker.ts';
 import type { DownloadState, PeerState, RequestState } from './state.ts';
 
 /**
- * Second requests for pieces that are late: the first one shows no progress, takes several times as long as requests usually do, or
+ * Second requests for pieces that are late: the first one shows no progress, is at a mute peer, takes several times as long as requests usually do, or
  * goes so slowly that another holder would be done long before.
- * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked.
+ * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked, and again if
+ * that one is busy.
  * Pure but for the injected randomness.
  */
 export function pickHedges(
@@ -32,7 +33,8 @@ export function pickHedges(
     if (request.peer === undefined || request.isHedged) continue;
     const download = downloads.get(request.digest);
     if (download === undefined) continue;
-    const isStalled = nowMs - request.progressMs > options.peerStallMs;
+    const isAtMute = peers.get(request.peer)?.muteSinceMs !== undefined && request.startedMs < nowMs;
+    const isStalled = isAtMute || nowMs - request.progressMs > options.peerStallMs;
     const usual = usualMs(request.count * download.plan.pieceBytes);
     const isLate = nowMs - request.startedMs > Math.max(options.hedgeFactor * usual, minLateMs);
     const restMs = restOf(request, download, nowMs);
@@ -86,7 +88,7 @@ function otherHolder(
   for (const member of download.members.values()) {
     if (!member.have.has(piece)) continue;
     const state = peers.get(member.peer);
-    if (!isUsable(state, nowMs) || state.requests.size >= options.maxRequestsPerPeer) continue;
+    if (!isUsable(state, nowMs) || state.requests.size >= options.maxRequestsPerPeer || member.isMute) continue;
     if ([...(download.flights.get(piece) ?? [])].some((flight) => flight.peer === member.peer)) continue;
     const wait = (state.inFlightBytes + 1) / (state.rateBytesPerSecond ?? 1) + random.next() / 1e6;
     if (wait < bestWait) {

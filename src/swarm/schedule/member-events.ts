@@ -11,6 +11,7 @@ import {
   type MemberState,
   markMemberHas,
   type RequestState,
+  unmarkHeld,
   unmarkMemberHas,
 } from './state.ts';
 import { rankOf, turnOrder } from './turn-order.ts';
@@ -23,7 +24,13 @@ export interface MemberSays {
   readonly canAskOrigin: boolean;
 }
 
-export function applyMemberState(download: DownloadState, peer: PeerId, said: MemberSays, nowMs: number): number[] {
+export function applyMemberState(
+  download: DownloadState,
+  peer: PeerId,
+  said: MemberSays,
+  nowMs: number,
+  isMute = false,
+): number[] {
   const pieceCount = download.plan.pieceCount;
   const pieces = said.pieces ?? Bitfield.full(pieceCount);
   let member = download.members.get(peer);
@@ -37,6 +44,7 @@ export function applyMemberState(download: DownloadState, peer: PeerId, said: Me
       restsUntilMs: 0,
       lateUntilMs: 0,
       undeliveredSinceMs: undefined,
+      isMute,
     };
     download.members.set(peer, member);
     forgetOrders(download);
@@ -100,7 +108,7 @@ export function applyClaim(
   const state = download.extents[extent];
   if (state === undefined) return;
   const member = download.members.get(peer);
-  if (download.distrusted.has(peer)) return;
+  if (download.distrusted.has(peer) || member?.isMute === true) return;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
     state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
@@ -178,6 +186,22 @@ export function applyDistrust(download: DownloadState, peer: PeerId): void {
   const member = download.members.get(peer);
   if (member === undefined) return;
   for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
+}
+
+/** These pieces are fetched again, and nobody is believed to hold them unless it says so again. */
+export function applySuspicion(download: DownloadState, pieces: Iterable<number>): void {
+  for (const piece of pieces) {
+    unmarkHeld(download, piece);
+    for (const member of download.members.values()) unmarkMemberHas(download, member, piece);
+  }
+}
+
+/** Nobody's word counts any more. */
+export function applySelfReliance(download: DownloadState): void {
+  download.isSelfReliant = true;
+  forgetOrders(download);
+  for (const member of download.members.values())
+    for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
 }
 
 /** Moves what members are measured by, since this node could not hear them for so long. */

@@ -1,7 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
-import { countUnheld, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
+import { type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
@@ -44,7 +44,7 @@ export function originTurns(
     openBytes: 0,
   };
   const open: DownloadState[] = [];
-  for (const download of downloads) if (countUnheld(download) > 0 || isRaced(download)) open.push(download);
+  for (const download of downloads) if (download.unheld > 0 || isRaced(download)) open.push(download);
   for (const download of open) restStalled(look, download);
   lookAtAll(look, open);
   return { turns: look.turns, wakeAtMs: look.wakeAtMs };
@@ -254,7 +254,7 @@ function missingRun(
   let first = -1;
   let last = -1;
   for (let piece = range.start; piece < range.end; piece += 1) {
-    if (download.held.has(piece) || (!isRace && (download.availability[piece] ?? 0) > 0)) continue;
+    if (download.held.has(piece) || (!isRace && (download.believed[piece] ?? 0) > 0)) continue;
     if (first < 0) first = piece;
     last = piece;
   }

@@ -23,6 +23,8 @@ interface Candidate {
   readonly urgency: number;
   readonly rarity: number;
   readonly tie: number;
+  /** Others than seeds have it, and the seeds have more to do. */
+  readonly isSeedSpared: boolean;
 }
 
 // What few hold and many lack would leave its holders once for each of the many, if each began with the next piece it needs: each
@@ -49,49 +51,47 @@ export function pickPieces(
   const candidates = listCandidates(self, downloads, random, options);
   if (candidates.length === 0) return [];
   candidates.sort((a, b) => a.urgency - b.urgency || a.rarity - b.rarity || a.tie - b.tie);
-  const load = new Map<PeerId, { requests: number; bytes: number }>();
-  let suppliers = 0;
+  const round: Round = { peers, load: new Map(), suppliers: 0, meanRate: meanRateOf(peers), nowMs, random, options };
   for (const state of peers.values()) {
-    load.set(state.peer, { requests: state.requests.size, bytes: state.inFlightBytes });
-    if (state.requests.size > 0) suppliers += 1;
+    round.load.set(state.peer, { requests: state.requests.size, bytes: state.inFlightBytes });
+    if (state.requests.size > 0) round.suppliers += 1;
   }
-  const meanRate = meanRateOf(peers);
-  const spared = new Map(downloads.map((download) => [download, sparedSeeds(self, download)]));
   const picks: PiecePick[] = [];
   const taken = new Set<string>();
   let { requests, bytes } = budget;
-  for (const { download, piece } of candidates) {
+  for (const candidate of candidates) {
+    const { download, piece } = candidate;
     if (requests <= 0 || bytes <= 0) break;
     const key = `${download.digest}/${piece}`;
     if (taken.has(key)) continue;
-    const supplier = chooseSupplier(
-      download,
-      piece,
-      peers,
-      load,
-      suppliers,
-      meanRate,
-      nowMs,
-      random,
-      options,
-      spared.get(download) ?? 0,
-    );
+    const supplier = chooseSupplier(round, candidate);
     if (supplier === undefined) continue;
-    const own = load.get(supplier.peer) ?? { requests: 0, bytes: 0 };
-    const count = runLength(download, piece, supplier, bytes, taken, meanRate);
+    const own = round.load.get(supplier.peer) ?? { requests: 0, bytes: 0 };
+    const count = runLength(download, piece, supplier, bytes, taken, round.meanRate);
     let runBytes = 0;
     for (let at = piece; at < piece + count; at += 1) {
       taken.add(`${download.digest}/${at}`);
       const range = pieceRange(download.plan, at);
       runBytes += range.end - range.start;
     }
-    if (own.requests === 0) suppliers += 1;
-    load.set(supplier.peer, { requests: own.requests + 1, bytes: own.bytes + runBytes });
+    if (own.requests === 0) round.suppliers += 1;
+    round.load.set(supplier.peer, { requests: own.requests + 1, bytes: own.bytes + runBytes });
     picks.push({ download, peer: supplier.peer, first: piece, count });
     requests -= 1;
     bytes -= runBytes;
   }
   return picks;
+}
+
+/** One round of choices, and what those made so far have put on each peer. */
+interface Round {
+  readonly peers: ReadonlyMap<PeerId, PeerState>;
+  readonly load: Map<PeerId, { readonly requests: number; readonly bytes: number }>;
+  suppliers: number;
+  readonly meanRate: number;
+  readonly nowMs: number;
+  readonly random: Random;
+  readonly options: ScheduleOptions;
 }
 
 /** Tells whether a peer may be asked now. */
@@ -109,14 +109,16 @@ function listCandidates(
   for (const download of downloads) {
     if (download.supplied.size === 0) continue;
     const fetchers = fetchersOf(self, download);
+    const spared = sparedSeeds(download, fetchers.length);
     for (const piece of download.supplied) {
       const rarity = download.availability[piece] ?? 0;
       if (download.held.has(piece) || flightsOf(download, piece).size > 0) continue;
       const nearest = urgencyOf(download, piece, options.readerWindowPieces);
       const urgency = nearest === notUrgent && isSmall(download) ? smallUrgency : nearest;
+      const isSeedSpared = spared > 0 && rarity > spared;
       const isAwaited = nearest !== notUrgent && rarity > 1 && rarity * awaitedFactor > fetchers.length;
       if (isAwaited || piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
-        candidates.push({ download, piece, urgency, rarity, tie: random.next() });
+        candidates.push({ download, piece, urgency, rarity, tie: random.next(), isSeedSpared });
         continue;
       }
       const isOwn = fetchers[piece % fetchers.length] === self;
@@ -126,6 +128,7 @@ function listCandidates(
         urgency: isOwn ? sharedUrgency : lastResort,
         rarity,
         tie: isOwn ? piece : random.next(),
+        isSeedSpared,
       });
     }
   }
@@ -145,12 +148,11 @@ function fetchersOf(self: PeerId, download: DownloadState): readonly PeerId[] {
  * How many hold everything, if they are few and hold something that no other does: they are left to send that, and what others
  * have got is taken from those. 0 = nobody is spared.
  */
-function sparedSeeds(self: PeerId, download: DownloadState): number {
+function sparedSeeds(download: DownloadState, fetchers: number): number {
   let seeds = 0;
   for (const { isFetching } of download.members.values()) if (!isFetching) seeds += 1;
-  if (seeds === 0 || seeds * scarceFactor > fetchersOf(self, download).length) return 0;
-  for (const [piece, holders] of download.availability.entries())
-    if (holders <= seeds && !download.held.has(piece)) return seeds;
+  if (seeds === 0 || seeds * scarceFactor > fetchers) return 0;
+  for (const piece of download.supplied) if ((download.availability[piece] ?? 0) <= seeds) return seeds;
   return 0;
 }
 
@@ -163,33 +165,25 @@ function urgencyOf(download: DownloadState, piece: number, window: number): numb
   return nearest;
 }
 
-function chooseSupplier(
-  download: DownloadState,
-  piece: number,
-  peers: ReadonlyMap<PeerId, PeerState>,
-  load: ReadonlyMap<PeerId, { requests: number; bytes: number }>,
-  suppliers: number,
-  meanRate: number,
-  nowMs: number,
-  random: Random,
-  options: ScheduleOptions,
-  sparedSeedCount: number,
-): PeerState | undefined {
-  const isSpread = sparedSeedCount > 0 && (download.availability[piece] ?? 0) > sparedSeedCount;
+function chooseSupplier(round: Round, { download, piece, isSeedSpared }: Candidate): PeerState | undefined {
+  const { peers, load, meanRate, nowMs, random, options } = round;
   const range = pieceRange(download.plan, piece);
   // Among many a second connection to one costs a handshake and gains nothing.
   const perPeer = download.members.size >= manyMembers ? 1 : options.maxRequestsPerPeer;
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
-    if (!member.have.has(piece) || (isSpread && !member.isFetching)) continue;
+    if (!member.have.has(piece) || (isSeedSpared && !member.isFetching)) continue;
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs)) continue;
     const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };
-    if (own.requests >= perPeer) continue;
-    if (own.requests === 0 && suppliers >= options.maxSuppliers) continue;
+    if (own.requests >= (member.isMute ? 1 : perPeer)) continue;
+    if (own.requests === 0 && round.suppliers >= options.maxSuppliers) continue;
     // A little noise spreads the choice among equals and keeps exploring peers whose rate is only believed.
-    const rate = (state.rateBytesPerSecond ?? meanRate) * (state.isNear ? nearFactor : 1) * (0.75 + random.next() / 2);
+    const noise = 0.75 + random.next() / 2;
+    const rate = member.isMute
+      ? muteRate
+      : (state.rateBytesPerSecond ?? meanRate) * (state.isNear ? nearFactor : 1) * noise;
     const wait = (own.bytes + range.end - range.start) / rate;
     if (wait < bestWait) {
       bestWait = wait;
@@ -199,6 +193,8 @@ function chooseSupplier(
   return best;
 }
 
+// So that anybody else goes first.
+const muteRate = 1;
 const manyMembers = 4;
 
 // A near peer wins unless it is three times slower: same-zone traffic is usually free and short.

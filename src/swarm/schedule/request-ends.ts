@@ -3,7 +3,7 @@ import type { Random } from '../../lib/clock.ts';
 import { forgetHave } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
-import { type DownloadState, dropMember, extentsOf, type PeerState, type RequestState } from './state.ts';
+import { type DownloadState, dropMember, extentsOf, flightsOf, type PeerState, type RequestState } from './state.ts';
 
 /** How a request ended, and what that changes: rates, pauses, and who is believed. */
 export type RequestOutcome =
@@ -45,6 +45,8 @@ export function applyPeerEnd(
     durations.add(outcome.bytes, ms);
   } else if (outcome.kind === 'busy') {
     state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + random.next());
+    // Whoever it was to overtake may be overtaken by another.
+    for (const late of download === undefined ? [] : flightsOf(download, request.first)) late.isHedged = false;
   } else if (outcome.kind === 'absent' && download !== undefined) {
     forgetHave(download, request);
   } else if (outcome.kind === 'failed') {
@@ -97,9 +99,18 @@ export function applyOriginEnd(
 // Below any link worth taking from, even shared by many: a tenth of 5 MiB/s by eight uploads is 64 KiB/s.
 const slowestBytesPerMs = 16;
 
-/** Tells whether a request to a peer stands still, or drips so slowly that it might as well. */
-export function isHopeless(request: RequestState, nowMs: number, options: ScheduleOptions): boolean {
-  if (nowMs - request.progressMs > 2 * options.peerStallMs) return true;
+/**
+ * Tells whether a request to a peer stands still, or drips so slowly that it might as well. Who was mute before it and answers as if
+ * the pieces followed gets half the time.
+ */
+export function isHopeless(
+  request: RequestState,
+  muteSinceMs: number | undefined,
+  nowMs: number,
+  options: ScheduleOptions,
+): boolean {
+  const isMuteAgain = request.promisedMs !== undefined && muteSinceMs !== undefined && muteSinceMs <= request.startedMs;
+  if (nowMs - request.progressMs > (isMuteAgain ? 1 : 2) * options.peerStallMs) return true;
   const ageMs = nowMs - request.startedMs;
   return ageMs > 5 * options.peerStallMs && request.receivedBytes < ageMs * slowestBytesPerMs;
 }

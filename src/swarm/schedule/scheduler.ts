@@ -11,10 +11,13 @@ import {
   applyMemberHas,
   applyMemberState,
   applyRelease,
+  applySelfReliance,
+  applySuspicion,
   excuseMembers,
   type MemberSays,
   passOver,
 } from './member-events.ts';
+import { noteMoving, noteMute } from './mute-peers.ts';
 import type { ScheduleOptions } from './options.ts';
 import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
@@ -30,16 +33,15 @@ import {
 } from './request-ends.ts';
 import {
   createDownloadState,
+  createPeerState,
   type DownloadState,
   dropMember,
   extentsOf,
   flightsOf,
-  forgetOrders,
   isAllHeld,
   markHeld,
   type PeerState,
   type RequestState,
-  unmarkHeld,
   unmarkMemberHas,
 } from './state.ts';
 import { Supply } from './supply.ts';
@@ -138,16 +140,7 @@ export class Scheduler {
       known.isBanned = false;
       return;
     }
-    this.#peers.set(peer, {
-      peer,
-      requests: new Set(),
-      inFlightBytes: 0,
-      rateBytesPerSecond: undefined,
-      busyUntilMs: 0,
-      failures: 0,
-      isBanned: false,
-      isNear,
-    });
+    this.#peers.set(peer, createPeerState(peer, isNear));
   }
 
   peerGone(peer: PeerId): void {
@@ -166,8 +159,10 @@ export class Scheduler {
   /** A member said what it holds; replaces what was known of it. `pieces` undefined = all. */
   memberState(digest: Digest, peer: PeerId, said: MemberSays): void {
     const download = this.#downloads.get(digest);
-    if (download === undefined || this.#peers.get(peer)?.isBanned === true) return;
-    this.#cancels.push(...applyMemberState(download, peer, said, this.#clock.nowMs()));
+    const state = this.#peers.get(peer);
+    if (download === undefined || state?.isBanned === true) return;
+    const isMute = state?.muteSinceMs !== undefined;
+    this.#cancels.push(...applyMemberState(download, peer, said, this.#clock.nowMs(), isMute));
   }
 
   memberHas(digest: Digest, peer: PeerId, pieces: Iterable<number>): void {
@@ -224,13 +219,23 @@ export class Scheduler {
     else readers?.set(reader, piece);
   }
 
+  /** The answer of a peer has begun as if the pieces followed. */
+  requestPromised(requestId: number): void {
+    const request = this.#requests.get(requestId);
+    if (request !== undefined) request.promisedMs = this.#clock.nowMs();
+  }
+
   requestProgress(requestId: number, receivedBytes: number): void {
     const request = this.#requests.get(requestId);
     if (request === undefined) return;
     this.#supply.received(Math.max(0, receivedBytes - request.receivedBytes), request.peer !== undefined);
     request.receivedBytes = receivedBytes;
     request.progressMs = this.#clock.nowMs();
-    if (request.peer !== undefined) return;
+    if (request.peer !== undefined) {
+      const state = this.#peers.get(request.peer);
+      if (state !== undefined && receivedBytes > 0) noteMoving(state, this.#downloads.values(), request.progressMs);
+      return;
+    }
     const download = this.#downloads.get(request.digest);
     if (download === undefined) return;
     for (const extent of extentsOf(download, request)) {
@@ -273,21 +278,13 @@ export class Scheduler {
     const download = this.#downloads.get(digest);
     if (download === undefined) return;
     for (const signer of signers) if (!download.distrusted.has(signer)) applyDistrust(download, signer);
-    for (const piece of pieces) {
-      unmarkHeld(download, piece);
-      for (const member of download.members.values()) unmarkMemberHas(download, member, piece);
-    }
+    applySuspicion(download, pieces);
   }
 
   /** From now on everything missing is read from the origin by this node, whatever members hold or claim. */
   relyOnSelf(digest: Digest): void {
     const download = this.#downloads.get(digest);
-    if (download === undefined) return;
-    download.isSelfReliant = true;
-    forgetOrders(download);
-    for (const member of download.members.values()) {
-      for (const piece of [...member.have]) unmarkMemberHas(download, member, piece);
-    }
+    if (download !== undefined) applySelfReliance(download);
   }
 
   requestEnded(requestId: number, ended: RequestOutcome): Doubt | undefined {
@@ -319,7 +316,9 @@ export class Scheduler {
     const actions: Action[] = [];
     const downloads = [...this.#downloads.values()];
     for (const request of this.#requests.values()) {
-      if (request.peer === undefined || !isHopeless(request, nowMs, this.#options)) continue;
+      if (request.peer === undefined) continue;
+      const muteSinceMs = this.#peers.get(request.peer)?.muteSinceMs;
+      if (!isHopeless(request, muteSinceMs, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
@@ -329,6 +328,7 @@ export class Scheduler {
     this.#cancels = [];
     this.#abandoned = [];
     this.#supply.judge(downloads, nowMs);
+    noteMute(this.#peers.values(), downloads, nowMs, this.#options);
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn, nowMs);
@@ -384,9 +384,10 @@ export class Scheduler {
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
   }
 
-  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. Nobody stops for one that is late. */
+  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. Nobody stops for one that is late or mute. */
   #yieldTurn(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
-    if ((download.members.get(peer)?.lateUntilMs ?? 0) > nowMs) return;
+    const member = download.members.get(peer);
+    if (member?.isMute === true || (member?.lateUntilMs ?? 0) > nowMs) return;
     for (const request of this.#requests.values()) {
       if (request.digest !== download.digest || request.peer !== undefined) continue;
       if (!download.isOriginWhole && !extentsOf(download, request).includes(extent)) continue;

@@ -21,6 +21,8 @@ export interface MemberState {
   lateUntilMs: number;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
+  /** Its peer is mute: what it alone holds counts as held by nobody, and its turns pass to others. */
+  isMute: boolean;
 }
 
 /** A turn at the origin that somebody says has begun. */
@@ -32,7 +34,7 @@ export interface Claim {
 }
 
 export interface ExtentState {
-  /** Pieces of the extent nobody alive holds. */
+  /** Pieces of the extent nobody alive holds, as far as its word is believed. */
   unheld: number;
   /** When this extent first became due here, for ranked takeover. */
   dueSinceMs: number | undefined;
@@ -54,6 +56,10 @@ export interface DownloadState {
   readonly orders: Map<'turns' | 'fetchers', readonly PeerId[]>;
   /** Members (without this node) that hold each piece. */
   readonly availability: Uint16Array;
+  /** Those of them that are not mute. */
+  readonly believed: Uint16Array;
+  /** Of all extents together. */
+  unheld: number;
   /** Pieces that members hold and this node lacks. */
   readonly supplied: Set<number>;
   /** Requests in flight for each piece. */
@@ -97,6 +103,8 @@ export interface RequestState {
   isHedged: boolean;
   /** Asks the origin for what slow peers hold: news of them is no reason to stop. */
   readonly isRace: boolean;
+  /** When the answer began as if the pieces followed; undefined = it has not. */
+  promisedMs: number | undefined;
   /** Cancelled because nothing moved: its end counts against the peer. */
   isStalled: boolean;
 }
@@ -109,6 +117,10 @@ export interface PeerState {
   rateBytesPerSecond: number | undefined;
   busyUntilMs: number;
   failures: number;
+  /** When bytes of a piece last came. */
+  movedMs: number;
+  /** Since when it has let this node wait for a first byte; undefined = it sends, or was not asked. */
+  muteSinceMs: number | undefined;
   isBanned: boolean;
   isNear: boolean;
 }
@@ -138,6 +150,8 @@ export function createDownloadState(input: {
     distrusted: new Set(),
     orders: new Map(),
     availability: new Uint16Array(plan.pieceCount),
+    believed: new Uint16Array(plan.pieceCount),
+    unheld: plan.pieceCount,
     supplied: new Set(),
     flights: new Map(),
     extents,
@@ -158,14 +172,24 @@ export function createDownloadState(input: {
   return download;
 }
 
+export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
+  return {
+    peer,
+    requests: new Set(),
+    inFlightBytes: 0,
+    rateBytesPerSecond: undefined,
+    busyUntilMs: 0,
+    failures: 0,
+    movedMs: Number.NEGATIVE_INFINITY,
+    muteSinceMs: undefined,
+    isBanned: false,
+    isNear,
+  };
+}
+
 function extentSize(plan: PiecePlan, extent: number): number {
   const range = extentPieceRange(plan, extent);
   return range.end - range.start;
-}
-
-/** How many pieces nobody alive holds. */
-export function countUnheld({ held, supplied }: DownloadState): number {
-  return held.size - held.count - supplied.size;
 }
 
 /** One turn at the origin brings all of it. */
@@ -176,23 +200,21 @@ export function isSmall(download: DownloadState): boolean {
 export function markHeld(download: DownloadState, piece: number): boolean {
   if (!download.held.add(piece)) return false;
   download.supplied.delete(piece);
-  if (download.availability[piece] === 0) changeUnheld(download, piece, -1);
+  if (download.believed[piece] === 0) changeUnheld(download, piece, -1);
   return true;
 }
 
 export function unmarkHeld(download: DownloadState, piece: number): void {
   if (!download.held.delete(piece)) return;
-  if (download.availability[piece] === 0) changeUnheld(download, piece, 1);
-  else download.supplied.add(piece);
+  if (download.availability[piece] !== 0) download.supplied.add(piece);
+  if (download.believed[piece] === 0) changeUnheld(download, piece, 1);
 }
 
 export function markMemberHas(download: DownloadState, member: MemberState, piece: number): boolean {
   if (!member.have.add(piece)) return false;
-  const before = download.availability[piece] ?? 0;
-  download.availability[piece] = before + 1;
-  if (before > 0 || download.held.has(piece)) return true;
-  download.supplied.add(piece);
-  changeUnheld(download, piece, -1);
+  download.availability[piece] = (download.availability[piece] ?? 0) + 1;
+  if (!download.held.has(piece)) download.supplied.add(piece);
+  if (!member.isMute) changeBelieved(download, piece, 1);
   return true;
 }
 
@@ -201,9 +223,22 @@ export function unmarkMemberHas(download: DownloadState, member: MemberState, pi
   if (!member.have.delete(piece)) return;
   const left = (download.availability[piece] ?? 1) - 1;
   download.availability[piece] = left;
-  if (left > 0 || download.held.has(piece)) return;
-  download.supplied.delete(piece);
-  changeUnheld(download, piece, 1);
+  if (left === 0) download.supplied.delete(piece);
+  if (!member.isMute) changeBelieved(download, piece, -1);
+}
+
+/** From now on the member's word counts, or does not. */
+export function setMute(download: DownloadState, member: MemberState, isMute: boolean): void {
+  if (member.isMute === isMute) return;
+  member.isMute = isMute;
+  for (const piece of member.have) changeBelieved(download, piece, isMute ? -1 : 1);
+  if (isMute) for (const extent of download.extents) extent.claims.delete(member.peer);
+}
+
+function changeBelieved(download: DownloadState, piece: number, by: 1 | -1): void {
+  const before = download.believed[piece] ?? 0;
+  download.believed[piece] = before + by;
+  if (Math.min(before, before + by) === 0 && !download.held.has(piece)) changeUnheld(download, piece, -by);
 }
 
 export function dropMember(download: DownloadState, peer: PeerId): void {
@@ -238,6 +273,7 @@ function changeUnheld(download: DownloadState, piece: number, by: number): void 
   const extent = download.extents[at];
   if (extent === undefined) return;
   extent.unheld += by;
+  download.unheld += by;
   if (extent.unheld > 0) {
     download.firstOpenExtent = Math.min(download.firstOpenExtent, at);
     return;
@@ -268,10 +304,10 @@ export function isAllHeld(download: DownloadState, request: RequestState): boole
   return true;
 }
 
-/** Whether everything the request still has to bring is held by members. */
+/** Whether everything the request still has to bring is held by members that are believed. */
 export function isHeldByMembers(download: DownloadState, request: RequestState): boolean {
   for (let piece = request.first; piece < request.first + request.count; piece += 1) {
-    if (!download.held.has(piece) && (download.availability[piece] ?? 0) === 0) return false;
+    if (!download.held.has(piece) && (download.believed[piece] ?? 0) === 0) return false;
   }
   return true;
 }

@@ -75,6 +75,7 @@ export function rankOf(
 }
 
 function isEager(member: MemberState, download: DownloadState, extent: number, nowMs: number): boolean {
+  if (member.isMute) return false;
   if (Math.max(member.passedOverUntilMs, member.restsUntilMs, member.lateUntilMs) > nowMs) return false;
   return !holdsExtent(member, download, extent);
 }

@@ -1,6 +1,6 @@
 import type { TransferWait } from '../swarm.ts';
 import type { ScheduleOptions } from './options.ts';
-import { countUnheld, type DownloadState, type RequestState } from './state.ts';
+import type { DownloadState, RequestState } from './state.ts';
 
 /**
  * Says what a download waits for. While something moves: pieces that members hold and nobody has been asked for yet mean that the
@@ -19,7 +19,7 @@ export function findWait(download: DownloadState, nowMs: number, options: Schedu
     }
     if (isAsked) askedOfPeers += 1;
   }
-  const unheld = countUnheld(download);
+  const { unheld } = download;
   const heldByMembers = download.supplied.size;
   if (flights.size === 0) return waitWithoutRequests(download, unheld, heldByMembers, nowMs, options);
 

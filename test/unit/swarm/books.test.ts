@@ -92,12 +92,12 @@ describe('the ban list', () => {
 describe('the stalls', () => {
   const setUp = () => {
     const clock = new FakeClock();
-    const stalls = new Stalls(clock);
+    const stalls = new Stalls(clock, { peerStallMs: 2_000 });
     /** A request begins now and ends four seconds later without a byte. */
     const round = (wasPromised: boolean, peer = alice) => {
       const startedMs = clock.nowMs();
       clock.advance(4_000);
-      return stalls.silent(peer, startedMs, wasPromised);
+      return stalls.silent({ peer, startedMs, promisedMs: wasPromised ? startedMs : undefined });
     };
     return { clock, stalls, round };
   };
@@ -106,13 +106,26 @@ describe('the stalls', () => {
     const { round } = setUp();
     expect([round(true), round(true)]).toEqual([
       undefined,
-      '2 requests in a row within 8 s brought no byte, each after it had answered a greeting',
+      '2 requests in a row within 8 s brought no byte, though it answers',
     ]);
   });
 
   it('hold twice as many requests against a peer that may only be busy', () => {
     const { round } = setUp();
     expect(Array.from({ length: 6 }, () => round(false) !== undefined)).toEqual([...Array(5).fill(false), true]);
+  });
+
+  it('count from when the answer began', () => {
+    const { clock, stalls } = setUp();
+    const silent = () => {
+      const startedMs = clock.nowMs();
+      clock.advance(60_000);
+      const promisedMs = clock.nowMs();
+      clock.advance(2_999);
+      return stalls.silent({ peer: alice, startedMs, promisedMs });
+    };
+    expect([silent(), silent()]).toEqual([undefined, undefined]);
+    expect(silent()).toContain('3 requests');
   });
 
   it('hold nothing against a peer that sent a byte in between', () => {
@@ -125,8 +138,9 @@ describe('the stalls', () => {
 
   it('count what overlaps once: a peer that froze under several requests is not one that stalls', () => {
     const { clock, stalls } = setUp();
+    const silentSince = (startedMs: number) => stalls.silent({ peer: alice, startedMs, promisedMs: startedMs });
     clock.advance(4_000);
-    for (let at = 0; at < 9; at += 1) expect(stalls.silent(alice, clock.nowMs() - 4_000 + at, true)).toBeUndefined();
+    for (let at = 0; at < 9; at += 1) expect(silentSince(clock.nowMs() - 4_000 + at)).toBeUndefined();
   });
 
   it('forget what is long ago, and the peer that stalled first when there are too many', () => {

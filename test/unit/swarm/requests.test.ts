@@ -39,6 +39,7 @@ function requestOf(first: number, count: number, from: PeerIdentity | undefined)
     receivedBytes: 0,
     isHedged: false,
     isRace: false,
+    promisedMs: undefined,
     isStalled: false,
   } satisfies RequestState;
 }
@@ -51,6 +52,7 @@ describe('a request to a peer', () => {
     const bans = new BanList(new FakeClock(), { banMs: 1_000 });
     const events: string[] = [];
     const progress: number[] = [];
+    const asked = { ...requestOf(0, 2, peer), peer: peer.peerId, promisedMs: undefined as number | undefined };
     const bulk: BulkClient = { fetchPieces: (request) => send(kit)(request) };
     const deps: PeerRequestsDeps = {
       bulk,
@@ -63,11 +65,14 @@ describe('a request to a peer', () => {
       onStored: (_, index) => events.push(`stored ${index}`),
       onRefused: (_, index) => events.push(`refused ${index}`),
       onMoving: () => events.push('moving'),
-      onSilence: (_, wasPromised) => events.push(`silent, ${wasPromised ? 'promised' : 'not promised'}`),
+      onPromise: () => {
+        asked.promisedMs = 0;
+      },
+      onSilence: ({ promisedMs }) => events.push(`silent, ${promisedMs === 0 ? 'promised' : 'not promised'}`),
       onLiar: (_, reason, evidence) => events.push(`${reason}: ${evidence.replace(/^sha256:\S+ /, '')}`),
     };
     const run = (changes: Partial<PeerRequestsDeps> = {}, abort: AbortSignal = signal) =>
-      runPeerRequest({ ...deps, ...changes }, kit.download, { ...requestOf(0, 2, peer), peer: peer.peerId }, abort);
+      runPeerRequest({ ...deps, ...changes }, kit.download, asked, abort);
     return { ...kit, bans, events, progress, run };
   }
 
@@ -188,6 +193,22 @@ describe('a request to a peer', () => {
     });
     await moved.run();
     expect(moved.events).toEqual(['moving']);
+  });
+
+  it('tells of silence after the answer had begun when the request is not needed any more, and of no other', async () => {
+    const events = await Promise.all(
+      [true, false].map(async (isAnswered) => {
+        const abort = new AbortController();
+        const { run, events } = await setUp(() => async (request) => {
+          if (isAnswered) request.onHead?.();
+          abort.abort(new DOMException('not needed', 'AbortError'));
+          throw new PeerError('PEER_CUT', '');
+        });
+        expect(await run({}, abort.signal)).toEqual({ kind: 'cancelled' });
+        return events;
+      }),
+    );
+    expect(events).toEqual([['silent, promised'], []]);
   });
 
   it('fails for a peer whose address is not known', async () => {

@@ -6,7 +6,12 @@ import { applyMemberState } from '../../../src/swarm/schedule/member-events.ts';
 import type { ScheduleOptions } from '../../../src/swarm/schedule/options.ts';
 import type { Action } from '../../../src/swarm/schedule/scheduler.ts';
 import { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
-import { createDownloadState, type DownloadState, type PeerState } from '../../../src/swarm/schedule/state.ts';
+import {
+  createDownloadState,
+  createPeerState,
+  type DownloadState,
+  type PeerState,
+} from '../../../src/swarm/schedule/state.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 export const KiB = 1024;
@@ -69,17 +74,7 @@ export function peerStates(...peers: (PeerId | Partial<PeerState>)[]): Map<PeerI
   return new Map(
     peers.map((entry) => {
       const given = typeof entry === 'string' ? { peer: entry } : entry;
-      const state: PeerState = {
-        peer: alice,
-        requests: new Set(),
-        inFlightBytes: 0,
-        rateBytesPerSecond: undefined,
-        busyUntilMs: 0,
-        failures: 0,
-        isBanned: false,
-        isNear: false,
-        ...given,
-      };
+      const state: PeerState = { ...createPeerState(alice, false), ...given };
       return [state.peer, state];
     }),
   );

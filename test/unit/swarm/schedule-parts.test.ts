@@ -59,6 +59,7 @@ function requestOf(changes: Partial<RequestState> = {}): RequestState {
     receivedBytes: 0,
     isHedged: false,
     isRace: false,
+    promisedMs: undefined,
     isStalled: false,
     ...changes,
   };

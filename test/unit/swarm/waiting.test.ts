@@ -20,6 +20,7 @@ function ask(download: DownloadState, peer: RequestState['peer'], pieces: readon
     receivedBytes: 1,
     isHedged: false,
     isRace: false,
+    promisedMs: undefined,
     isStalled: false,
   };
   for (const piece of pieces) download.flights.set(piece, new Set([...(download.flights.get(piece) ?? []), request]));

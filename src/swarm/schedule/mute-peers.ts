@@ -1,0 +1,41 @@
+import type { ScheduleOptions } from './options.ts';
+import { type DownloadState, type PeerState, setMute } from './state.ts';
+
+/**
+ * Peers that were asked for pieces and send nothing: stopped, cut off, broken, or lying about what they hold. Until a byte comes, what
+ * only they hold counts as held by nobody, so that others read it at the origin, and turns there are not left to them. They are
+ * asked all the same, for what is not to be had elsewhere and one request at a time: that is how a byte comes.
+ */
+export function noteMute(
+  peers: Iterable<PeerState>,
+  downloads: Iterable<DownloadState>,
+  nowMs: number,
+  options: ScheduleOptions,
+): void {
+  for (const state of peers) {
+    if (state.muteSinceMs !== undefined || !isSilent(state, nowMs, options)) continue;
+    state.muteSinceMs = nowMs;
+    believe(state, downloads, false);
+  }
+}
+
+/** Bytes of a piece came from it. */
+export function noteMoving(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {
+  state.movedMs = nowMs;
+  if (state.muteSinceMs === undefined) return;
+  state.muteSinceMs = undefined;
+  believe(state, downloads, true);
+}
+
+function believe({ peer }: PeerState, downloads: Iterable<DownloadState>, isBelieved: boolean): void {
+  for (const download of downloads) {
+    const member = download.members.get(peer);
+    if (member !== undefined) setMute(download, member, !isBelieved);
+  }
+}
+
+function isSilent({ requests, movedMs }: PeerState, nowMs: number, { peerStallMs }: ScheduleOptions): boolean {
+  if (requests.size === 0 || nowMs - movedMs <= peerStallMs) return false;
+  for (const { progressMs } of requests) if (nowMs - progressMs > peerStallMs) return true;
+  return false;
+}
