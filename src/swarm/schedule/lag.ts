@@ -25,8 +25,13 @@ export class Lag {
   stretch(lateMs: number): ScheduleOptions {
     this.#lagMs = Math.max(0, lateMs, this.#lagMs * keptShare);
     if (this.#lagMs < 1) return this.#options;
-    const { takeoverMs, originStallMs } = this.#options;
+    const { takeoverMs, originStallMs, peerStallMs } = this.#options;
     const moreMs = steps * this.#lagMs;
-    return { ...this.#options, takeoverMs: takeoverMs + moreMs, originStallMs: originStallMs + moreMs };
+    return {
+      ...this.#options,
+      takeoverMs: takeoverMs + moreMs,
+      originStallMs: originStallMs + moreMs,
+      peerStallMs: peerStallMs + moreMs,
+    };
   }
 }
