@@ -2,7 +2,8 @@
  * The bench's hand in a network namespace: pushes, probes and pulls there on the order of the bench that started it.
  * Not meant to be run by hand: orders come as JSON lines on stdin, answers go to stdout, the end of stdin is its end.
  */
-import { open, readFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { AgentMessage, AgentOperation, AgentOrders, AgentRequest, PushOrder } from './lab/agent-protocol.ts';
@@ -24,22 +25,9 @@ async function withConnection<Result>(
   }
 }
 
+// Few requests, and less than Node takes in one call.
+const partBytes = 64 * 2 ** 20;
 const octets = { 'Content-Type': 'application/octet-stream' };
-
-/** Reads a file of any size piece by piece. */
-async function* partsOfFile(path: string): AsyncGenerator<Buffer> {
-  const file = await open(path);
-  try {
-    const buffer = Buffer.alloc(64 * 2 ** 20);
-    for (;;) {
-      const { bytesRead } = await file.read(buffer);
-      if (bytesRead === 0) return;
-      yield buffer.subarray(0, bytesRead);
-    }
-  } finally {
-    await file.close();
-  }
-}
 
 async function push(order: PushOrder): Promise<void> {
   await withConnection(order, async (connection) => {
@@ -57,7 +45,7 @@ async function push(order: PushOrder): Promise<void> {
       const begun = await connection.request({ method: 'POST', path: `/v2/${order.repository}/blobs/uploads/` });
       expect('POST upload', begun.status, 202);
       let path = pathOf(begun.headers.get('location'));
-      for await (const body of partsOfFile(fileOf(digest))) {
+      for await (const body of createReadStream(fileOf(digest), { highWaterMark: partBytes })) {
         const sent = await connection.request({ method: 'PATCH', path, headers: octets, body });
         expect('PATCH upload', sent.status, 202);
         path = pathOf(sent.headers.get('location'));

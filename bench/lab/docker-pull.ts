@@ -4,9 +4,8 @@
  * Bodies stay in memory as they came, so that digests are computed after the clock has stopped; only a blob that was resumed is
  * checked at once, since dockerd would fetch it anew if what came before the break was wrong.
  */
-import { createHash } from 'node:crypto';
 import { BodyCutError, HttpConnection, StatusError } from './http-connection.ts';
-import { partsOf } from './random-image.ts';
+import { digestOf } from './random-image.ts';
 
 export interface PullOrder {
   readonly host: string;
@@ -201,9 +200,4 @@ export class DockerPull {
   }
 }
 
-function isTrue(digest: string, body: Buffer): boolean {
-  const [algorithm = '', hex] = digest.split(':');
-  const hash = createHash(algorithm);
-  for (const part of partsOf(body)) hash.update(part);
-  return hash.digest('hex') === hex;
-}
+const isTrue = (digest: string, body: Buffer) => digestOf(body, digest.slice(0, digest.indexOf(':'))) === digest;

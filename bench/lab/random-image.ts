@@ -50,11 +50,14 @@ export function* partsOf(bytes: Buffer): Generator<Buffer> {
   for (let at = 0; at < bytes.length; at += stepBytes) yield bytes.subarray(at, at + stepBytes);
 }
 
-function blobOf(bytes: Buffer): RandomBlob {
-  const hash = createHash('sha256');
+/** The digest of bytes, however many. */
+export function digestOf(bytes: Buffer, algorithm: string): string {
+  const hash = createHash(algorithm);
   for (const part of partsOf(bytes)) hash.update(part);
-  return { digest: `sha256:${hash.digest('hex')}`, bytes };
+  return `${algorithm}:${hash.digest('hex')}`;
 }
+
+const blobOf = (bytes: Buffer): RandomBlob => ({ digest: digestOf(bytes, 'sha256'), bytes });
 
 /** A tar of exactly the given size: header, one file of random bytes, two zero blocks. Source: POSIX ustar. */
 function createRandomTar(sizeBytes: number, name: string): Buffer {

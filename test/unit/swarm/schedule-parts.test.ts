@@ -224,6 +224,7 @@ describe('the lag of a node', () => {
       ...options,
       takeoverMs: options.takeoverMs + 2_000,
       originStallMs: options.originStallMs + 2_000,
+      peerStallMs: options.peerStallMs + 2_000,
     });
     expect(lag.stretch(100).takeoverMs).toBe(options.takeoverMs + 1_800);
     expect(lag.stretch(600).takeoverMs).toBe(options.takeoverMs + 2_400);
