@@ -101,7 +101,8 @@ export async function runPeerRequest(
       return { kind: 'busy', retryAfterMs };
     }
     if (isCode(error, 'PEER_ABSENT')) return { kind: 'absent' };
-    if (isCode(error, 'PEER_STALLED')) download.account.stalled(request.peer);
+    // One that stood still before is counted by whoever runs it.
+    if (isCode(error, 'PEER_STALLED') && !request.stoodStill) download.account.stalled(request.peer);
     if (isCode(error, 'STORE_FULL', 'STORE_UNWRITABLE')) throw error;
     if (!isAbort(error))
       deps.logger.debug({ peer: request.peer, digest: download.digest, error }, 'request to a peer failed');

@@ -84,7 +84,8 @@ export class RequestRunner {
         stopping.removeEventListener('abort', stop);
         this.#running.delete(request.id);
         const target = request.peer === undefined ? 'origin' : 'peer';
-        if (request.isStalled && request.peer !== undefined) download.account.stalled(request.peer);
+        const isStill = request.isStalled || request.stoodStill;
+        if (isStill && request.peer !== undefined) download.account.stalled(request.peer);
         metrics.requests.add(1, { target, outcome: outcome.kind });
         const { id, first, count, receivedBytes } = request;
         // Progress is told in steps; this is the rest.

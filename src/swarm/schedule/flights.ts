@@ -15,6 +15,7 @@ export function createRequest(
     receivedBytes: 0,
     isHedged: false,
     promisedMs: undefined,
+    stoodStill: false,
     isStalled: false,
   };
 }

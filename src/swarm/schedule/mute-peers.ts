@@ -13,7 +13,13 @@ export function noteMute(
   options: ScheduleOptions,
 ): void {
   for (const state of peers) {
-    if (state.muteSinceMs !== undefined || !isSilent(state, nowMs, options)) continue;
+    let isSilent = false;
+    for (const request of state.requests) {
+      if (nowMs - request.progressMs <= options.peerStallMs) continue;
+      request.stoodStill = true;
+      isSilent = true;
+    }
+    if (!isSilent || state.muteSinceMs !== undefined || nowMs - state.movedMs <= options.peerStallMs) continue;
     state.muteSinceMs = nowMs;
     believe(state, downloads, false);
   }
@@ -32,10 +38,4 @@ function believe({ peer }: PeerState, downloads: Iterable<DownloadState>, isBeli
     const member = download.members.get(peer);
     if (member !== undefined) setMute(download, member, !isBelieved);
   }
-}
-
-function isSilent({ requests, movedMs }: PeerState, nowMs: number, { peerStallMs }: ScheduleOptions): boolean {
-  if (requests.size === 0 || nowMs - movedMs <= peerStallMs) return false;
-  for (const { progressMs } of requests) if (nowMs - progressMs > peerStallMs) return true;
-  return false;
 }

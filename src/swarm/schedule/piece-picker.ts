@@ -117,7 +117,7 @@ function listCandidates(
       const urgency = nearest === notUrgent && isSmall(download) ? smallUrgency : nearest;
       const isSeedSpared = spared > 0 && rarity > spared;
       const isAwaited = nearest !== notUrgent && rarity > 1 && rarity * awaitedFactor > fetchers.length;
-      if (isAwaited || piece < download.plan.headPieces || rarity * scarceFactor > fetchers.length) {
+      if (isAwaited || piece === 0 || rarity * scarceFactor > fetchers.length) {
         candidates.push({ download, piece, urgency, rarity, tie: random.next(), isSeedSpared });
         continue;
       }

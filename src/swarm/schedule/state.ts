@@ -105,6 +105,8 @@ export interface RequestState {
   readonly isRace: boolean;
   /** When the answer began as if the pieces followed; undefined = it has not. */
   promisedMs: number | undefined;
+  /** Nothing moved for so long that another was asked, or would have been. */
+  stoodStill: boolean;
   /** Cancelled because nothing moved: its end counts against the peer. */
   isStalled: boolean;
 }

@@ -41,11 +41,13 @@ function sayHave(scheduler: Scheduler, peer: PeerId, pieces: readonly number[]) 
 
 describe('a peer that sends nothing', () => {
   it('counts as holding nothing once it has stood still, so that the origin is asked', () => {
-    const { clock, scheduler } = askAlice();
+    const { clock, scheduler, request } = askAlice();
     clock.advance(options.peerStallMs);
     expect(extentRequests(scheduler.decide())).toEqual([]);
+    expect(request.stoodStill).toBe(false);
     clock.advance(1);
     expect(extentRequests(scheduler.decide())).toMatchObject([{ first: 0, count: 2 }]);
+    expect(request.stoodStill).toBe(true);
   });
 
   it('counts again with its first byte, for what it says later too', () => {

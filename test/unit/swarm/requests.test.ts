@@ -40,6 +40,7 @@ function requestOf(first: number, count: number, from: PeerIdentity | undefined)
     isHedged: false,
     isRace: false,
     promisedMs: undefined,
+    stoodStill: false,
     isStalled: false,
   } satisfies RequestState;
 }

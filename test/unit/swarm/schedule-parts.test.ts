@@ -60,6 +60,7 @@ function requestOf(changes: Partial<RequestState> = {}): RequestState {
     isHedged: false,
     isRace: false,
     promisedMs: undefined,
+    stoodStill: false,
     isStalled: false,
     ...changes,
   };

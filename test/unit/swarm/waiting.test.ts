@@ -21,6 +21,7 @@ function ask(download: DownloadState, peer: RequestState['peer'], pieces: readon
     isHedged: false,
     isRace: false,
     promisedMs: undefined,
+    stoodStill: false,
     isStalled: false,
   };
   for (const piece of pieces) download.flights.set(piece, new Set([...(download.flights.get(piece) ?? []), request]));
