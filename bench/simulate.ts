@@ -16,8 +16,11 @@ const starved: Starvation = {
   settleMaxMs: 2_000,
 };
 const slowFirst = (index: number) => (index === 0 ? MiB / 5 : Number.POSITIVE_INFINITY);
+// The link of one is full of what peers send it.
+const heldUp = (index: number) => (index === 0 ? 0.4 * MiB : Number.POSITIVE_INFINITY);
 const cases: [string, number, number[], number, Partial<SimulationOptions>?][] = [
   ['8x128@20', 8, [128], 20],
+  ['4x128@10', 4, [128], 10],
   ['16x128@10', 16, [128], 10],
   ['32x64@5', 32, [64], 5],
   ['8x10x12@20', 8, Array.from({ length: 10 }, () => 12), 20],
@@ -30,12 +33,14 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8 slow member', 8, [64], 20, { uplink: slowFirst }],
   ['8, 1 at a tenth', 8, [64], 10, { events: [{ atMs: 0, run: ({ rates }) => void rates.splice(0, 1, MiB) }] }],
   ['8, 1 mute', 8, [64], 10, { isMute: (index) => index === 7 }],
+  ['4, 1 held up', 4, [128], 10, { originRequestRate: heldUp }],
+  ['8, 1 held up', 8, [64], 10, { originRequestRate: heldUp }],
   ['8 seeded', 8, [128], 20, { seeders: 1 }],
   ['32 seeded', 32, [64], 5, { seeders: 1 }],
   ['32 seeded slow', 32, [32, 8], 1, { seeders: 1 }],
   ['8, 1 ignored', 8, [64], 20, { originIgnores: (index) => index === 3 }],
   ['8, 4 ignored', 8, [64], 20, { originIgnores: (index) => index % 2 === 1 }],
-  ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved, originRequestRate: 4 * MiB }],
+  ['10 starved', 10, [16, 3, 0.02], 100, { starvation: starved, originRequestRate: () => 4 * MiB }],
   ['8 starved', 8, [64], 20, { starvation: starved }],
 ];
 const only = process.argv[2];

@@ -192,7 +192,7 @@ describe('the swarm schedule', () => {
       fc.property(fc.integer({ min: 2, max: 10 }), fc.nat(1e6), (nodes, seed) => {
         const { simulation, result } = simulate({
           ...{ nodes, layers: [16 * MiB, 3 * MiB, 20_000], rateBytesPerSecond: 100 * MiB, uploadSlots: 8, seed },
-          ...{ starvation, originRequestRate: 4 * MiB },
+          ...{ starvation, originRequestRate: () => 4 * MiB },
           schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000 },
         });
         expect(livingFinished(simulation)).toBe(true);

@@ -35,8 +35,8 @@ export interface SimulationOptions {
   readonly starvation?: Starvation;
   /** What a node's link gives upwards; the rate of all by default. */
   readonly uplink?: (index: number) => number;
-  /** What the origin gives to one request at most. */
-  readonly originRequestRate?: number;
+  /** What the origin gives to one request of a node at most. */
+  readonly originRequestRate?: (index: number) => number;
   /** Nodes that the origin takes requests of and never answers. */
   readonly originIgnores?: (index: number) => boolean;
   /** Nodes that take requests for pieces and never send a byte of one. */
@@ -691,8 +691,8 @@ export class SwarmSimulation {
 
   #rateOf(link: string): number {
     if (link === 'origin') return this.options.originRate?.(this.#nowMs) ?? this.options.rateBytesPerSecond;
-    if (link.startsWith('request')) return this.options.originRequestRate ?? Number.POSITIVE_INFINITY;
-    const index = Number(link.replace(/\D+/, ''));
+    const index = Number(link.replace(/\D+/, '').split('.')[0]);
+    if (link.startsWith('request')) return this.options.originRequestRate?.(index) ?? Number.POSITIVE_INFINITY;
     const rate = this.rates[index] ?? 0;
     return link.startsWith('up') ? Math.min(rate, this.options.uplink?.(index) ?? rate) : rate;
   }
@@ -714,7 +714,7 @@ export class SwarmSimulation {
       if (isFrozen || isDown) continue;
       const links = [flow.from === ORIGIN ? 'origin' : `up${flow.from}`, `down${flow.to}`];
       if (flow.from === ORIGIN && this.options.originRequestRate !== undefined)
-        links.push(`request${flow.request.id}.${flow.to}`);
+        links.push(`request${flow.to}.${flow.request.id}`);
       linksOf.set(flow, links);
       for (const link of links) {
         if (!capacity.has(link)) {

@@ -3,6 +3,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentOf } from '../../content/piece-plan.ts';
 import type { ScheduleOptions } from './options.ts';
 import {
+  type Claim,
   type DownloadState,
   dropMember,
   flightsOf,
@@ -14,7 +15,7 @@ import {
   unmarkHeld,
   unmarkMemberHas,
 } from './state.ts';
-import { rankOf, turnOrder } from './turn-order.ts';
+import { holdsExtent, rankOf, turnOrder } from './turn-order.ts';
 
 /** What members say, applied to one download. Functions that return request IDs name requests that are not needed any more. */
 export interface MemberSays {
@@ -89,12 +90,23 @@ function applyDelivery(download: DownloadState, peer: PeerId, extent: number, no
   const claim = download.extents[extent]?.claims.get(peer);
   if (claim === undefined) return;
   claim.progressMs = nowMs;
+  forgiveLateness(download, peer, extent, claim, nowMs);
   for (let next = extent + 1; ; next += 1) {
     const behind = download.extents[next]?.claims.get(peer);
     if (behind === undefined) return;
     behind.sinceMs = nowMs;
   }
 }
+
+/** A turn that began after the late one and was not late is through: what held its link up is over. */
+function forgiveLateness(download: DownloadState, peer: PeerId, extent: number, claim: Claim, nowMs: number): void {
+  const member = download.members.get(peer);
+  if (member === undefined || member.lateUntilMs <= nowMs || claim.sinceMs < member.lateUntilMs - lateRestMs) return;
+  if (holdsExtent(member, download, extent)) member.lateUntilMs = 0;
+}
+
+/** For how long after the moment from which a turn was late nobody waits for the member's turns. */
+export const lateRestMs = 20_000;
 
 export function applyClaim(
   self: PeerId,

@@ -1,9 +1,10 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
+import { lateRestMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import { type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
-import { holdsExtent, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
+import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
@@ -40,6 +41,7 @@ export function originTurns(
     peers,
     turns: [],
     given: new Map(),
+    load: new Map(),
     wakeAtMs: Number.POSITIVE_INFINITY,
     openBytes: 0,
   };
@@ -59,6 +61,8 @@ interface Look {
   readonly turns: OriginTurn[];
   /** The first extent behind those of the turns found, of downloads that have one. */
   readonly given: Map<DownloadState, number>;
+  /** Bytes of the turns that have begun and are not through, by who has them. */
+  readonly load: Map<PeerId, number>;
   wakeAtMs: number;
   openBytes: number;
 }
@@ -79,10 +83,10 @@ function lookAtAll(look: Look, open: readonly DownloadState[]): void {
 
 /** Looks at the extents of one blob from `from` to `to` while less than `share` of the window is open; tells whether all of it is. */
 function lookAt(look: Look, download: DownloadState, from: number, to: number, share: number): boolean {
-  const { extents, plan } = download;
+  const { extents } = download;
   // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
-  const countedBytes = Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
-  const windowBytes = look.options.originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+  const countedBytes = bytesOfExtent(download);
+  const windowBytes = windowBytesOf(download, look.options);
   const isRace = isRaced(download);
   for (let extent = from; extent < to; extent += 1) {
     if (look.openBytes >= windowBytes * share) break;
@@ -90,6 +94,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
     if (state === undefined) continue;
     if (state.unheld === 0 && !(isRace && isSlow(download, extent, look.peers, look.nowMs))) continue;
     look.openBytes += countedBytes;
+    for (const peer of state.claims.keys()) addLoad(look, peer, countedBytes);
     lookAtExtent(look, download, extent, state, isRace);
   }
   return look.openBytes >= windowBytes;
@@ -108,7 +113,9 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   if (run === undefined) return;
   const order = turnOrder(self, download);
   state.owner = ownerOf(order, download, extent);
-  const startAtMs = turnAtMs(self, download, extent, state, order, nowMs, look.options);
+  const busy = busyOf(look, download, order);
+  if (busy.has(self)) return;
+  const startAtMs = turnAtMs(self, download, extent, state, order, busy, nowMs, look.options);
   if (startAtMs > nowMs) {
     look.wakeAtMs = Math.min(look.wakeAtMs, startAtMs);
     return;
@@ -118,6 +125,38 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   const turn = turnFrom(download, extent, run, isRace);
   look.given.set(download, (turn.extents.at(-1) ?? extent) + 1);
   look.turns.push(turn);
+  addLoad(look, self, turn.extents.length * bytesOfExtent(download));
+}
+
+function addLoad({ load }: Look, peer: PeerId, bytes: number): void {
+  load.set(peer, (load.get(peer) ?? 0) + bytes);
+}
+
+/**
+ * Who has its share of the window under way, and one turn more: what it does not get on with must not take up the whole window, or all
+ * wait for its link.
+ */
+function busyOf(
+  { load, nowMs, options }: Look,
+  download: DownloadState,
+  order: readonly PeerId[],
+): ReadonlySet<PeerId> {
+  let takers = order.length;
+  for (const member of download.members.values())
+    if (takesTurns(download, member) && isPassedBy(member, nowMs)) takers -= 1;
+  if (takers === 1 || download.isOriginWhole) return nobody;
+  const shareBytes = windowBytesOf(download, options) / takers + bytesOfExtent(download);
+  let busy: Set<PeerId> | undefined;
+  for (const [peer, bytes] of load) if (bytes >= shareBytes) busy = (busy ?? new Set()).add(peer);
+  return busy ?? nobody;
+}
+
+const nobody: ReadonlySet<PeerId> = new Set();
+
+const bytesOfExtent = ({ plan }: DownloadState) => Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
+
+function windowBytesOf({ plan }: DownloadState, { originWindowExtents }: ScheduleOptions): number {
+  return originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
 }
 
 function turnFrom(
@@ -143,6 +182,7 @@ function turnAtMs(
   extent: number,
   state: ExtentState,
   order: readonly PeerId[],
+  busy: ReadonlySet<PeerId>,
   nowMs: number,
   options: ScheduleOptions,
 ): number {
@@ -160,7 +200,7 @@ function turnAtMs(
   }
   // While a claim moves, the rank does not matter.
   if (quietSinceMs > nowMs) return quietSinceMs;
-  const rank = rankOf(self, order, download, extent, nowMs);
+  const rank = rankOf(self, order, download, extent, nowMs, busy);
   return quietSinceMs + Math.max(0, rank - claimants) * options.takeoverMs;
 }
 
@@ -178,7 +218,7 @@ function restStalled({ self, nowMs, options }: Look, download: DownloadState): v
       const member = download.members.get(peer);
       const lateAtMs = claim.sinceMs + lateMs;
       if (member !== undefined && lateAtMs <= nowMs)
-        member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + stalledRestMs);
+        member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + lateRestMs);
       if (nowMs - claim.progressMs < options.originStallMs) continue;
       if (peer === self) download.isOwnTurnStalled = true;
       else if (member !== undefined)

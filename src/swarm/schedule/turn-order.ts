@@ -55,13 +55,14 @@ function ownersOf(order: readonly PeerId[], { digest }: DownloadState, round: nu
   return owners;
 }
 
-/** How many go before `peer` for this extent, without those who let turns go by and those who hold it; 0 = its turn. */
+/** How many go before `peer` for this extent, without those who let turns go by, have enough of them, or hold it; 0 = its turn. */
 export function rankOf(
   peer: PeerId,
   order: readonly PeerId[],
   download: DownloadState,
   extent: number,
   nowMs: number,
+  busy?: ReadonlySet<PeerId>,
 ): number {
   const owner = ownerOf(order, download, extent);
   if (owner === undefined || !order.includes(peer)) return order.length;
@@ -69,15 +70,19 @@ export function rankOf(
   for (let at = order.indexOf(owner); order[at % order.length] !== peer; at += 1) {
     const before = order[at % order.length];
     const member = before === undefined ? undefined : download.members.get(before);
+    if (before !== undefined && busy?.has(before) === true) continue;
     if (member === undefined || isEager(member, download, extent, nowMs)) rank += 1;
   }
   return rank;
 }
 
 function isEager(member: MemberState, download: DownloadState, extent: number, nowMs: number): boolean {
-  if (member.isMute) return false;
-  if (Math.max(member.passedOverUntilMs, member.restsUntilMs, member.lateUntilMs) > nowMs) return false;
-  return !holdsExtent(member, download, extent);
+  return !isPassedBy(member, nowMs) && !holdsExtent(member, download, extent);
+}
+
+/** Whether its turns are left to others for now. */
+export function isPassedBy(member: MemberState, nowMs: number): boolean {
+  return member.isMute || Math.max(member.passedOverUntilMs, member.restsUntilMs, member.lateUntilMs) > nowMs;
 }
 
 export function holdsExtent(member: MemberState | undefined, download: DownloadState, extent: number): boolean {

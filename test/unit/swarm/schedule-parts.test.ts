@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PeerId } from '../../../src/content/peer-id.ts';
-import { planPieces } from '../../../src/content/piece-plan.ts';
+import { extentPieceRange, planPieces } from '../../../src/content/piece-plan.ts';
 import { seededRandom } from '../../../src/lib/clock.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
@@ -314,6 +314,57 @@ describe('turns at the origin', () => {
     expect(ownerAt(download, alices + 3, [self, alice, bob], 4_100)).not.toBe(alice);
   });
 
+  it('wait for a member again once a turn it began after a late one is through in time', () => {
+    const setUp = (sinceMs: number) => {
+      const download = downloadOf(8 * MiB);
+      join(download, alice, []);
+      const alices = turnOf(download, alice);
+      Object.assign(download.members.get(alice)!, { lateUntilMs: 24_000 });
+      download.extents[alices]!.claims.set(alice, { sinceMs, progressMs: sinceMs, receivedBytes: 0 });
+      const { start, end } = extentPieceRange(download.plan, alices);
+      const deliver = (from: number, to: number) => {
+        const pieces = Array.from({ length: to - from }, (_, at) => from + at);
+        applyMemberHas(download, alice, pieces, sinceMs + 500);
+        return download.members.get(alice)!.lateUntilMs;
+      };
+      return { start, end, deliver };
+    };
+    const { start, end, deliver } = setUp(4_000);
+    expect([deliver(start, end - 1), deliver(end - 1, end)]).toEqual([end - start > 1 ? 24_000 : 0, 0]);
+    const late = setUp(3_999);
+    expect(late.deliver(late.start, late.end)).toBe(24_000);
+  });
+
+  describe('in a window of eight of which each of four has two', () => {
+    const begunWith = (claimed: number, peer: PeerId, seed = 'a') => {
+      const download = downloadOf(64 * MiB, { digest: `sha256:${seed.repeat(64)}` as Digest });
+      for (const member of [alice, bob, carol]) join(download, member, []);
+      for (const { claims } of download.extents.slice(0, claimed))
+        claims.set(peer, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+      const order = turnOrder(self, download);
+      const rankedFirst = (busy: ReadonlySet<PeerId>) =>
+        Array.from({ length: options.originWindowExtents - claimed }, (_, at) => claimed + at).filter(
+          (extent) => rankOf(self, order, download, extent, 0, busy) === 0,
+        );
+      const begun = turnsAt(download).turns.flatMap(({ extents }) => extents);
+      return { begun, own: rankedFirst(new Set()), withoutAlice: rankedFirst(new Set([alice])) };
+    };
+
+    it('are not begun by this node while three of its own are under way', () => {
+      const { begun, own } = begunWith(2, self);
+      expect([begun, own.length > 0]).toEqual([own.slice(0, 1), true]);
+      expect(begunWith(3, self).begun).toEqual([]);
+    });
+
+    it('go to the next in rank while three of their owner are', () => {
+      const { begun, own } = begunWith(2, alice);
+      expect(begun).toEqual(own);
+      const busy = [...'abcdef'].map((seed) => begunWith(3, alice, seed));
+      for (const { begun: taken, withoutAlice } of busy) expect(taken).toEqual(withoutAlice.slice(0, 3));
+      expect(busy.some(({ own: usual, withoutAlice }) => withoutAlice.length > usual.length)).toBe(true);
+    });
+  });
+
   it('wait for a turn as long as it moves when this node has not been at the origin', () => {
     const download = downloadOf(2 * MiB);
     join(download, alice, []);
@@ -348,9 +399,11 @@ describe('turns at the origin', () => {
     const download = downloadOf(64 * MiB);
     join(download, alice, []);
     expect(turnsAt(download).turns.flatMap((turn) => turn.extents)).toHaveLength(options.originWindowExtents / 2);
-    expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(
-      options.originWindowExtents,
-    );
+    // Its half, and one more.
+    const begun = () => turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents);
+    expect(begun()).toHaveLength(options.originWindowExtents / 2 + 1);
+    download.members.get(alice)!.passedOverUntilMs = options.takeoverMs + 1;
+    expect(begun()).toHaveLength(options.originWindowExtents);
   });
 
   it('start many small blobs side by side', () => {
