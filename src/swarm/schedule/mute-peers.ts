@@ -8,20 +8,26 @@ import { type DownloadState, type PeerState, setMute } from './state.ts';
  */
 export function noteMute(
   peers: Iterable<PeerState>,
-  downloads: Iterable<DownloadState>,
+  downloads: ReadonlyMap<string, DownloadState>,
+  usualMs: (bytes: number) => number,
   nowMs: number,
   options: ScheduleOptions,
 ): void {
   for (const state of peers) {
     let isSilent = false;
     for (const request of state.requests) {
-      if (nowMs - request.progressMs <= options.peerStallMs) continue;
+      const silentMs = nowMs - request.progressMs;
+      if (silentMs <= options.peerStallMs) continue;
       request.stoodStill = true;
-      isSilent = true;
+      const bytes = request.count * (downloads.get(request.digest)?.plan.pieceBytes ?? 0);
+      // Where all requests take long, silence says little; before it is known how long they take, too.
+      const usualLongMs = options.hedgeFactor * usualMs(bytes);
+      const patienceMs = Math.max(options.peerStallMs, Math.min(2 * options.peerStallMs, usualLongMs));
+      isSilent ||= Math.min(silentMs, nowMs - state.movedMs) > patienceMs;
     }
-    if (!isSilent || state.muteSinceMs !== undefined || nowMs - state.movedMs <= options.peerStallMs) continue;
+    if (!isSilent || state.muteSinceMs !== undefined) continue;
     state.muteSinceMs = nowMs;
-    believe(state, downloads, false);
+    believe(state, downloads.values(), false);
   }
 }
 

@@ -328,7 +328,8 @@ export class Scheduler {
     this.#cancels = [];
     this.#abandoned = [];
     this.#supply.judge(downloads, nowMs);
-    noteMute(this.#peers.values(), downloads, nowMs, this.#options);
+    const usualMs = (bytes: number) => this.#durations.usualMs(bytes);
+    noteMute(this.#peers.values(), this.#downloads, usualMs, nowMs, this.#options);
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn, nowMs);
@@ -345,7 +346,7 @@ export class Scheduler {
     if (spare <= 0) return actions;
     const hedges = pickHedges(
       { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers },
-      { usualMs: (size) => this.#durations.usualMs(size), budget: spare, nowMs, random: this.#random },
+      { usualMs, budget: spare, nowMs, random: this.#random },
       this.#options,
     );
     for (const { pick, late } of hedges) {

@@ -2,11 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../../../src/content/bitfield.ts';
 import type { PeerId } from '../../../src/content/peer-id.ts';
 import { seededRandom } from '../../../src/lib/clock.ts';
+import type { Digest } from '../../../src/oci/digest.ts';
 import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
 import { pickPieces } from '../../../src/swarm/schedule/piece-picker.ts';
 import type { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
 import { setMute } from '../../../src/swarm/schedule/state.ts';
 import { rankOf, turnOrder } from '../../../src/swarm/schedule/turn-order.ts';
+import type { FakeClock } from '../../support/fake-clock.ts';
 import {
   alice,
   bob,
@@ -16,6 +18,7 @@ import {
   downloadOf,
   extentRequests,
   join,
+  KiB,
   MiB,
   options,
   peerStates,
@@ -23,9 +26,27 @@ import {
   self,
 } from './schedule-fixtures.ts';
 
+/** So many requests that it is known how long they take. */
+function learnDurations(scheduler: Scheduler, clock: FakeClock, eachMs: number) {
+  const other = `sha256:${'cd'.repeat(32)}` as Digest;
+  scheduler.addDownload({ digest: other, sizeBytes: 8 * MiB, originDelayMs: 0, canAskOrigin: false, held: [] });
+  scheduler.peerSeen(bob, false);
+  scheduler.memberState(other, bob, { pieces: undefined, isFetching: false, canAskOrigin: false });
+  for (let done = 0; done < 8; done += 1) {
+    const [request, ...rest] = pieceRequests(scheduler.decide());
+    for (const { id } of rest) scheduler.requestEnded(id, { kind: 'cancelled' });
+    clock.advance(eachMs);
+    scheduler.pieceStored(other, request!.first, request!.id);
+    scheduler.requestEnded(request!.id, { kind: 'done', bytes: 512 * KiB });
+  }
+  scheduler.removeDownload(other);
+  scheduler.peerGone(bob);
+}
+
 /** A download of one extent of which alice holds all and still says that it fetches, as a member that has just got it. */
-function askAlice(pieces = [0, 1], canAskOrigin = true) {
+function askAlice(pieces = [0, 1], { canAskOrigin = true, usualMs = 10 as number | null } = {}) {
   const { clock, scheduler } = createTestScheduler();
+  if (usualMs !== null) learnDurations(scheduler, clock, usualMs);
   const download = scheduler.addDownload({ digest, sizeBytes: MiB, originDelayMs: 0, canAskOrigin, held: [] });
   sayHave(scheduler, alice, pieces);
   const [request] = pieceRequests(scheduler.decide());
@@ -48,6 +69,20 @@ describe('a peer that sends nothing', () => {
     clock.advance(1);
     expect(extentRequests(scheduler.decide())).toMatchObject([{ first: 0, count: 2 }]);
     expect(request.stoodStill).toBe(true);
+  });
+
+  it.each([
+    ['it is not known how long requests take', { usualMs: null }, 2 * options.peerStallMs],
+    ['requests take long', { usualMs: 800 }, 3 * 800],
+    ['requests take longer than one that stands still may', { usualMs: 9_000 }, 2 * options.peerStallMs],
+  ])('is waited for longer while %s', (_, changes, patienceMs) => {
+    const { clock, scheduler, download } = askAlice([0], changes);
+    clock.advance(patienceMs);
+    scheduler.decide();
+    expect(download.unheld).toBe(1);
+    clock.advance(1);
+    scheduler.decide();
+    expect(download.unheld).toBe(2);
   });
 
   it('counts again with its first byte, for what it says later too', () => {
@@ -95,7 +130,7 @@ describe('a peer that sends nothing', () => {
   });
 
   it('gets half the time when it answers the next request as if the pieces followed', () => {
-    const { clock, scheduler, request } = askAlice([0, 1], false);
+    const { clock, scheduler, request } = askAlice([0, 1], { canAskOrigin: false });
     const givenUpAfterMs = (id: number) => {
       scheduler.requestPromised(id);
       const startedMs = clock.nowMs();
@@ -142,15 +177,16 @@ describe('hedges', () => {
   };
 
   it('ask another holder of what was asked of a mute peer, with the next decision', () => {
-    const { hedge } = scene(0);
-    expect([hedge(0), hedge(1)]).toEqual([[], [bob]]);
-    expect(scene(undefined).hedge(1)).toEqual([]);
+    const { hedge, request } = scene(0);
+    const { startedMs } = request;
+    expect([hedge(startedMs), hedge(startedMs + 1)]).toEqual([[], [bob]]);
+    expect(scene(undefined).hedge(startedMs + 1)).toEqual([]);
   });
 
   it('do not ask another mute peer', () => {
-    const { hedge, download } = scene(0);
+    const { hedge, download, request } = scene(0);
     setMute(download, download.members.get(bob)!, true);
-    expect(hedge(1)).toEqual([]);
+    expect(hedge(request.startedMs + 1)).toEqual([]);
   });
 
   it('are made once more when the one asked was busy', () => {
