@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
 import { lateRestMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
+import { type Claim, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
@@ -217,7 +217,7 @@ function restStalled({ self, nowMs, options }: Look, download: DownloadState): v
     for (const [peer, claim] of state.claims) {
       const member = download.members.get(peer);
       const lateAtMs = claim.sinceMs + lateMs;
-      if (member !== undefined && lateAtMs <= nowMs)
+      if (member !== undefined && lateAtMs <= nowMs && !isNearlyThrough(claim, bytesOfExtent(download), lateMs, nowMs))
         member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + lateRestMs);
       if (nowMs - claim.progressMs < options.originStallMs) continue;
       if (peer === self) download.isOwnTurnStalled = true;
@@ -236,6 +236,14 @@ function lateAfterMs(download: DownloadState, options: ScheduleOptions): number 
   // One turn is the whole blob there.
   if (slowestTurnMs === undefined || isOriginWhole) return Number.POSITIVE_INFINITY;
   return Math.max(options.originStallMs, lateFactor * slowestTurnMs);
+}
+
+/** At its pace it will be through before another who began now. */
+function isNearlyThrough(claim: Claim, sizeBytes: number, lateMs: number, nowMs: number): boolean {
+  const { sinceMs, progressMs, receivedBytes } = claim;
+  if (receivedBytes === 0 || nowMs >= sinceMs + 2 * lateMs) return false;
+  const restMs = ((sizeBytes - receivedBytes) / receivedBytes) * (progressMs - sinceMs);
+  return progressMs + restMs - nowMs < lateMs / lateFactor;
 }
 
 // Own turns of one pull differ by less; a third of what others get is another kind of link.

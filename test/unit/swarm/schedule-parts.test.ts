@@ -314,6 +314,23 @@ describe('turns at the origin', () => {
     expect(ownerAt(download, alices + 3, [self, alice, bob], 4_100)).not.toBe(alice);
   });
 
+  it('wait a little longer for a turn that will be through before another would', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    const alices = turnOf(download, alice);
+    download.slowestTurnMs = 4_000 / 3;
+    const lateWith = (receivedBytes: number, nowMs: number) => {
+      download.members.get(alice)!.lateUntilMs = 0;
+      download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: 3_900, receivedBytes });
+      turnsAt(download, nowMs);
+      return download.members.get(alice)!.lateUntilMs > 0;
+    };
+    const sizeBytes = MiB;
+    // It needs as long for all of it as a third of the limit more than it has had, or less.
+    expect([lateWith(sizeBytes * 0.7, 4_000), lateWith(sizeBytes * 0.8, 4_100)]).toEqual([true, false]);
+    expect([lateWith(sizeBytes * 0.8, 7_900), lateWith(sizeBytes * 0.8, 8_000)]).toEqual([false, true]);
+  });
+
   it('wait for a member again once a turn it began after a late one is through in time', () => {
     const setUp = (sinceMs: number) => {
       const download = downloadOf(8 * MiB);
