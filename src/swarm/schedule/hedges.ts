@@ -5,8 +5,8 @@ import { isUsable, type PiecePick } from './piece-picker.ts';
 import type { DownloadState, PeerState, RequestState } from './state.ts';
 
 /**
- * Second requests for pieces that are late: the first one shows no progress, is at a mute peer, takes several times as long as requests usually do, or
- * goes so slowly that another holder would be done long before.
+ * Second requests for pieces that are late: the first one shows no progress, is at a mute peer, takes several times as long as
+ * requests usually do, or goes so slowly that another holder would be done long before.
  * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked, and again if
  * that one is busy.
  * Pure but for the injected randomness.

@@ -4,7 +4,8 @@ import { type DownloadState, type PeerState, setMute } from './state.ts';
 /**
  * Peers that were asked for pieces and send nothing: stopped, cut off, broken, or lying about what they hold. Until a byte comes, what
  * only they hold counts as held by nobody, so that others read it at the origin, and turns there are not left to them. They are
- * asked all the same, for what is not to be had elsewhere and one request at a time: that is how a byte comes.
+ * asked all the same, for what is not to be had elsewhere and one request at a time: that is how a byte comes. Who is not asked for
+ * a minute is believed again.
  */
 export function noteMute(
   peers: Iterable<PeerState>,
@@ -14,6 +15,10 @@ export function noteMute(
   options: ScheduleOptions,
 ): void {
   for (const state of peers) {
+    if (state.muteSinceMs !== undefined && state.requests.size === 0 && nowMs - state.muteSinceMs > forgottenAfterMs) {
+      state.muteSinceMs = undefined;
+      believe(state, downloads.values(), true);
+    }
     let isSilent = false;
     for (const request of state.requests) {
       const silentMs = nowMs - request.progressMs;
@@ -30,6 +35,9 @@ export function noteMute(
     believe(state, downloads.values(), false);
   }
 }
+
+// Who is not asked again cannot show that it sends; with the next pull it may be the only holder.
+const forgottenAfterMs = 60_000;
 
 /** Bytes of a piece came from it. */
 export function noteMoving(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {

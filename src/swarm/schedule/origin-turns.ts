@@ -141,9 +141,11 @@ function busyOf(
   download: DownloadState,
   order: readonly PeerId[],
 ): ReadonlySet<PeerId> {
-  let takers = order.length;
-  for (const member of download.members.values())
-    if (takesTurns(download, member) && isPassedBy(member, nowMs)) takers -= 1;
+  let takers = 0;
+  for (const peer of order) {
+    const member = download.members.get(peer);
+    if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
+  }
   if (takers === 1 || download.isOriginWhole) return nobody;
   const shareBytes = windowBytesOf(download, options) / takers + bytesOfExtent(download);
   let busy: Set<PeerId> | undefined;

@@ -95,6 +95,21 @@ describe('a peer that sends nothing', () => {
     expect([download.unheld, scheduler.peers.get(alice)!.muteSinceMs]).toEqual([0, undefined]);
   });
 
+  it('counts again once it was not asked for a minute', () => {
+    const { clock, scheduler, download, request } = askAlice([0], { canAskOrigin: false });
+    clock.advance(options.peerStallMs + 1);
+    scheduler.decide();
+    const unheldAfter = (ms: number) => {
+      clock.advance(ms);
+      scheduler.decide();
+      return download.unheld;
+    };
+    expect(unheldAfter(0)).toBe(2);
+    // Busy for longer than that, it is not asked.
+    scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: 1_000_000 });
+    expect([unheldAfter(60_000), unheldAfter(1)]).toEqual([2, 1]);
+  });
+
   it('is none while other requests to it bring bytes', () => {
     const { clock, scheduler, download } = askAlice([0]);
     sayHave(scheduler, alice, [0, 1]);

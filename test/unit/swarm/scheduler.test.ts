@@ -347,6 +347,17 @@ describe('the scheduler among peers', () => {
     expect([pieceRequests(actions), extentRequests(actions)]).toMatchObject([[], [{ first: 0 }]]);
   });
 
+  it('begins as many turns as the window holds when it relies on itself, however many are passed by', () => {
+    const { clock, scheduler } = createTestScheduler();
+    const { plan, members } = add(scheduler, 32 * MiB);
+    for (const peer of [alice, bob]) fetcher(scheduler, peer, plan.pieceCount);
+    for (const member of members.values()) member.lateUntilMs = clock.nowMs() + 1_000;
+    scheduler.relyOnSelf(digest);
+    let bytes = 0;
+    for (const { count } of extentRequests(scheduler.decide())) bytes += count * plan.pieceBytes;
+    expect(bytes).toBeGreaterThanOrEqual(options.originWindowExtents * MiB);
+  });
+
   it('takes a piece that a peer sent wrong from another', () => {
     const { scheduler } = createTestScheduler();
     add(scheduler, 64 * 1024, { canAskOrigin: false });
