@@ -61,7 +61,7 @@ interface Look {
   readonly turns: OriginTurn[];
   /** The first extent behind those of the turns found, of downloads that have one. */
   readonly given: Map<DownloadState, number>;
-  /** Bytes of the turns that have begun and are not through, by who has them. */
+  /** Bytes of the turns that have begun and are not through for a while, by who has them. */
   readonly load: Map<PeerId, number>;
   wakeAtMs: number;
   openBytes: number;
@@ -94,7 +94,8 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
     if (state === undefined) continue;
     if (state.unheld === 0 && !(isRace && isSlow(download, extent, look.peers, look.nowMs))) continue;
     look.openBytes += countedBytes;
-    for (const peer of state.claims.keys()) addLoad(look, peer, countedBytes);
+    for (const [peer, { sinceMs }] of state.claims)
+      if (look.nowMs - sinceMs >= heldUpMs) look.load.set(peer, (look.load.get(peer) ?? 0) + countedBytes);
     lookAtExtent(look, download, extent, state, isRace);
   }
   return look.openBytes >= windowBytes;
@@ -125,16 +126,11 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   const turn = turnFrom(download, extent, run, isRace);
   look.given.set(download, (turn.extents.at(-1) ?? extent) + 1);
   look.turns.push(turn);
-  addLoad(look, self, turn.extents.length * bytesOfExtent(download));
-}
-
-function addLoad({ load }: Look, peer: PeerId, bytes: number): void {
-  load.set(peer, (load.get(peer) ?? 0) + bytes);
 }
 
 /**
- * Who has its share of the window under way, and one turn more: what it does not get on with must not take up the whole window, or all
- * wait for its link.
+ * Who is held up with its share of the window and one turn more: that must not grow to the whole window, or all wait for its link. Only
+ * what takes so long that nodes agree about it counts; where turns are quick, two would begin the same.
  */
 function busyOf(
   { load, nowMs, options }: Look,
@@ -152,6 +148,9 @@ function busyOf(
   for (const [peer, bytes] of load) if (bytes >= shareBytes) busy = (busy ?? new Set()).add(peer);
   return busy ?? nobody;
 }
+
+// Long against messages, and against turns where nothing is held up.
+const heldUpMs = 1_000;
 
 const nobody: ReadonlySet<PeerId> = new Set();
 

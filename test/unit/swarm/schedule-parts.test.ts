@@ -353,32 +353,36 @@ describe('turns at the origin', () => {
   });
 
   describe('in a window of eight of which each of four has two', () => {
-    const begunWith = (claimed: number, peer: PeerId, seed = 'a') => {
+    const begunWith = (claimed: number, peer: PeerId, { seed = 'a', nowMs = 1_000 } = {}) => {
       const download = downloadOf(64 * MiB, { digest: `sha256:${seed.repeat(64)}` as Digest });
       for (const member of [alice, bob, carol]) join(download, member, []);
       for (const { claims } of download.extents.slice(0, claimed))
-        claims.set(peer, { sinceMs: 0, progressMs: 0, receivedBytes: 0 });
+        claims.set(peer, { sinceMs: 0, progressMs: nowMs, receivedBytes: 0 });
       const order = turnOrder(self, download);
       const rankedFirst = (busy: ReadonlySet<PeerId>) =>
         Array.from({ length: options.originWindowExtents - claimed }, (_, at) => claimed + at).filter(
-          (extent) => rankOf(self, order, download, extent, 0, busy) === 0,
+          (extent) => rankOf(self, order, download, extent, nowMs, busy) === 0,
         );
-      const begun = turnsAt(download).turns.flatMap(({ extents }) => extents);
+      const begun = turnsAt(download, nowMs).turns.flatMap(({ extents }) => extents);
       return { begun, own: rankedFirst(new Set()), withoutAlice: rankedFirst(new Set([alice])) };
     };
 
-    it('are not begun by this node while three of its own are under way', () => {
+    it('are not begun by this node while three of its own take long', () => {
       const { begun, own } = begunWith(2, self);
-      expect([begun, own.length > 0]).toEqual([own.slice(0, 1), true]);
+      expect([begun, own.length > 0]).toEqual([own, true]);
       expect(begunWith(3, self).begun).toEqual([]);
+      const quick = begunWith(3, self, { nowMs: 999 });
+      expect([quick.begun, quick.own.length > 0]).toEqual([quick.own, true]);
     });
 
-    it('go to the next in rank while three of their owner are', () => {
+    it('go to the next in rank while three of their owner take long', () => {
       const { begun, own } = begunWith(2, alice);
       expect(begun).toEqual(own);
-      const busy = [...'abcdef'].map((seed) => begunWith(3, alice, seed));
-      for (const { begun: taken, withoutAlice } of busy) expect(taken).toEqual(withoutAlice.slice(0, 3));
+      const busy = [...'abcdef'].map((seed) => begunWith(3, alice, { seed }));
+      for (const { begun: taken, withoutAlice } of busy) expect(taken).toEqual(withoutAlice);
       expect(busy.some(({ own: usual, withoutAlice }) => withoutAlice.length > usual.length)).toBe(true);
+      const quick = begunWith(3, alice, { nowMs: 999 });
+      expect(quick.begun).toEqual(quick.own);
     });
   });
 
@@ -416,11 +420,9 @@ describe('turns at the origin', () => {
     const download = downloadOf(64 * MiB);
     join(download, alice, []);
     expect(turnsAt(download).turns.flatMap((turn) => turn.extents)).toHaveLength(options.originWindowExtents / 2);
-    // Its half, and one more.
-    const begun = () => turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents);
-    expect(begun()).toHaveLength(options.originWindowExtents / 2 + 1);
-    download.members.get(alice)!.passedOverUntilMs = options.takeoverMs + 1;
-    expect(begun()).toHaveLength(options.originWindowExtents);
+    expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(
+      options.originWindowExtents,
+    );
   });
 
   it('start many small blobs side by side', () => {
