@@ -137,16 +137,15 @@ function busyOf(
   download: DownloadState,
   order: readonly PeerId[],
 ): ReadonlySet<PeerId> {
+  if (load.size === 0 || download.isOriginWhole) return nobody;
   let takers = 0;
   for (const peer of order) {
     const member = download.members.get(peer);
     if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
   }
-  if (takers === 1 || download.isOriginWhole) return nobody;
+  if (takers === 1) return nobody;
   const shareBytes = windowBytesOf(download, options) / takers + bytesOfExtent(download);
-  let busy: Set<PeerId> | undefined;
-  for (const [peer, bytes] of load) if (bytes >= shareBytes) busy = (busy ?? new Set()).add(peer);
-  return busy ?? nobody;
+  return new Set([...load.keys()].filter((peer) => (load.get(peer) ?? 0) >= shareBytes));
 }
 
 // Long against messages, and against turns where nothing is held up.

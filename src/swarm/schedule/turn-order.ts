@@ -80,7 +80,7 @@ function isEager(member: MemberState, download: DownloadState, extent: number, n
   return !isPassedBy(member, nowMs) && !holdsExtent(member, download, extent);
 }
 
-/** Whether its turns are left to others for now. */
+/** Whether others take its turns: it is mute, or let one go by, gave one up, stands still or is late. */
 export function isPassedBy(member: MemberState, nowMs: number): boolean {
   return member.isMute || Math.max(member.passedOverUntilMs, member.restsUntilMs, member.lateUntilMs) > nowMs;
 }
