@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../../src/content/bitfield.ts';
 import type { PeerId } from '../../src/content/peer-id.ts';
+import { extentOf } from '../../src/content/piece-plan.ts';
 import { seededRandom } from '../../src/lib/clock.ts';
 import { isCode } from '../../src/lib/errors.ts';
 import type { Digest } from '../../src/oci/digest.ts';
@@ -12,8 +13,14 @@ import {
   createDownloadState,
   createPeerState,
   type DownloadState,
+  dropMember,
+  markHeld,
+  markMemberHas,
   type PeerState,
   type RequestState,
+  setMute,
+  unmarkHeld,
+  unmarkMemberHas,
 } from '../../src/swarm/schedule/state.ts';
 import { rankOf, turnOrder } from '../../src/swarm/schedule/turn-order.ts';
 import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
@@ -210,6 +217,53 @@ function download(sizeBytes: number, self: number, members: readonly (readonly n
   });
   return state;
 }
+
+describe('what is known of a download', () => {
+  const operations = fc.array(
+    fc.record({
+      kind: fc.constantFrom('has', 'lacks', 'held', 'dropped', 'mute', 'speaks', 'leaves'),
+      member: fc.nat(2),
+      piece: fc.nat(7),
+    }),
+    { maxLength: 200, size: 'max' },
+  );
+
+  it('counts holders, those believed and the pieces nobody holds as they are, whatever happens', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 4 * MiB }), operations, (sizeBytes, steps) => {
+        const state = download(sizeBytes, -1, [[], [], []], `sha256:${'0'.repeat(64)}` as Digest);
+        const { plan, held, members, extents } = state;
+        for (const { kind, member: at, piece: index } of steps) {
+          const member = members.get(`p${at}` as PeerId);
+          if (index >= plan.pieceCount) continue;
+          const said = { pieces: new Bitfield(plan.pieceCount), isFetching: true, canAskOrigin: true };
+          if (kind === 'held') markHeld(state, index);
+          else if (kind === 'dropped') unmarkHeld(state, index);
+          else if (member === undefined) applyMemberState(state, `p${at}` as PeerId, said, 0, index > 3);
+          else if (kind === 'has') markMemberHas(state, member, index);
+          else if (kind === 'lacks') unmarkMemberHas(state, member, index);
+          else if (kind === 'leaves') dropMember(state, member.peer);
+          else setMute(state, member, kind === 'mute');
+        }
+        const holders = (index: number, isBelieved: boolean) =>
+          [...members.values()].filter(({ have, isMute }) => have.has(index) && !(isBelieved && isMute)).length;
+        const pieces = Array.from({ length: plan.pieceCount }, (_, index) => index);
+        const unheld = pieces.filter((index) => !held.has(index) && holders(index, true) === 0);
+        expect([...state.availability]).toEqual(pieces.map((index) => holders(index, false)));
+        expect([...state.believed]).toEqual(pieces.map((index) => holders(index, true)));
+        expect(pieces.filter((index) => state.supplied.has(index))).toEqual(
+          pieces.filter((index) => !held.has(index) && holders(index, false) > 0),
+        );
+        expect(state.unheld).toBe(unheld.length);
+        extents.forEach(({ unheld: count }, extent) => {
+          expect(count).toBe(unheld.filter((index) => extentOf(plan, index) === extent).length);
+          expect(extent < state.firstOpenExtent && count > 0).toBe(false);
+        });
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
 
 describe('the piece picker', () => {
   it('never picks what is held, in flight, picked already, not held by the peer, or of a banned peer', () => {

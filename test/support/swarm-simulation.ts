@@ -526,7 +526,7 @@ export class SwarmSimulation {
       node.running.delete(action.requestId);
       const doubted = node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
       const peer = this.nodes.find((other) => other.peer === doubted?.peer);
-      if (peer !== undefined && stood !== undefined && this.#isMuteFor(node, peer, stood)) return;
+      if (peer !== undefined && stood !== undefined && this.#banSilent(node, peer, stood)) return;
       if (doubted === undefined || peer === undefined) return;
       this.after(doubted.pauseMs, () => {
         if (!peer.isDead && !peer.isFrozen)
@@ -592,8 +592,8 @@ export class SwarmSimulation {
     });
   }
 
-  /** As the production node: who lets requests stand still again and again is banned. */
-  #isMuteFor(node: SimNode, peer: SimNode, stood: RequestState): boolean {
+  /** As the production node: who lets requests stand still again and again is banned. Returns whether it was. */
+  #banSilent(node: SimNode, peer: SimNode, stood: RequestState): boolean {
     if (
       stood.receivedBytes > 0 ||
       (!stood.isStalled && stood.promisedMs === undefined) ||
