@@ -6,6 +6,7 @@ const [bundlePath = '', ...args] = process.argv.slice(2);
 // V8 forgets the code of functions that were not called for a while, and a start calls many only once.
 setFlagsFromString('--no-flush-bytecode');
 const program = loadProgram(bundlePath);
+program.keepV8Restorable();
 // A daemon ends its process by itself.
 process.once('exit', () => {
   setFlagsFromString('--flush-bytecode');

@@ -13,6 +13,8 @@ import { untuneV8 } from '../lib/v8-flags.ts';
  */
 export interface CompiledProgram {
   readonly runCli: typeof import('./run.ts').runCli;
+  /** Before the program runs, if its code is to be kept. */
+  readonly keepV8Restorable: typeof import('./run.ts').keepV8Restorable;
   /** Keeps what is compiled by now for the starts to come; the last thing a process does. */
   keepCode(): void;
 }
@@ -61,12 +63,12 @@ function load(bundlePath: string, { text, sum }: Source, code: Buffer | undefine
     ...(code === undefined ? {} : { cachedData: code }),
   });
   if (script.cachedDataRejected === true) return undefined;
-  const module = { exports: {} as Pick<CompiledProgram, 'runCli'> };
+  const module = { exports: {} as Omit<CompiledProgram, 'keepCode'> };
   const url = pathToFileURL(bundlePath).href;
   const run = script.runInThisContext();
   run(module.exports, createRequire(bundlePath), module, bundlePath, dirname(bundlePath), url);
   return {
-    runCli: module.exports.runCli,
+    ...module.exports,
     keepCode() {
       // The next start compares the flags before it has set any.
       untuneV8();

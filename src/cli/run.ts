@@ -5,6 +5,9 @@ import { commandEntries } from './commands/index.ts';
 import { type ExitCode, exitCodes } from './exit-codes.ts';
 import { printProblem } from './problem.ts';
 
+/** Whoever loads the program as one file has a v8-flags.ts of its own, which knows nothing of the program's. @public */
+export { keepV8Restorable } from '../lib/v8-flags.ts';
+
 /**
  * Runs one command line and returns the exit code. Only the command that was asked for is loaded: `shoal status` must not wait
  * for the peer-to-peer libraries of `shoal serve`.

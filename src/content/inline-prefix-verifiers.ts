@@ -31,6 +31,10 @@ class InlinePrefixVerifiers implements PrefixVerifiers {
     this.#open = new OpenVerifiers(options.maxOpen);
   }
 
+  prepare(): void {
+    // Nothing takes time to start here.
+  }
+
   get cpuSeconds(): number {
     return this.#cpuSeconds;
   }

@@ -23,6 +23,8 @@ export interface PrefixSource {
 
 /** Makes verifiers; owns the worker threads behind them. */
 export interface PrefixVerifiers {
+  /** Starts now what the first blob would have to wait for; need not be called. */
+  prepare(): void;
   open(expected: Digest, source: PrefixSource): PrefixVerifier;
   /** CPU seconds spent on hashing so far, for the benchmark's split by phase. */
   readonly cpuSeconds: number;

@@ -17,7 +17,7 @@ export interface PrefixVerifiersDeps {
 }
 
 export interface PrefixVerifiersOptions {
-  /** Hash threads; each starts when it is first needed. */
+  /** Hash threads; each starts when it is first needed, the first of them with `prepare`. */
   readonly threads: number;
   /** A blob is given to a thread once so much of it is there, or all. */
   readonly startAtBytes: number;
@@ -57,6 +57,10 @@ class ThreadedPrefixVerifiers implements PrefixVerifiers {
     this.#inline = createInlinePrefixVerifiers({ maxOpen: options.maxOpen });
   }
 
+  prepare(): void {
+    if (this.#threads.every((thread) => thread === undefined)) this.#leastBusyThread();
+  }
+
   get cpuSeconds(): number {
     const running = this.#threads.reduce((sum, thread) => sum + (thread?.cpuSeconds ?? 0), 0);
     return running + this.#lostCpuSeconds + this.#inline.cpuSeconds;
@@ -70,8 +74,8 @@ class ThreadedPrefixVerifiers implements PrefixVerifiers {
     return this.#open.open(
       expected,
       (verifier) => {
-        // The thread takes the file up when there is something worth waking it for: its own start, a tenth of a CPU second,
-        // must not compete with the first bytes of a pull.
+        // The thread takes the file up when there is something worth waking it for; if it must start first, that takes a tenth of a
+        // CPU second, which must not compete with the first bytes of a pull.
         const started = (): HashThread => {
           if (thread === undefined) {
             thread = this.#leastBusyThread();

@@ -9,6 +9,7 @@ import { createImages } from '../image/create-images.ts';
 import { type Clock, type Random, systemClock, systemRandom } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
+import { widenNursery } from '../lib/v8-flags.ts';
 import { nodePlatform } from '../oci/platform.ts';
 import { createOrigin } from '../origin/create-origin.ts';
 import type { PieceSource } from '../peer/bulk.ts';
@@ -131,6 +132,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         verifiers,
         identity,
         logger: part('swarm'),
+        ...(deps.ownsProcess === true && { onTransferStart: widenNursery }),
         onTransferEnd: (transfer) => history.add(transfer),
         findRepository: async (digest) => (await store.metadata.findParents(digest))[0]?.repository,
       },
@@ -188,6 +190,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
   );
 
   if (deps.ownsProcess === true) {
+    // Not before there are doors to knock at, and not in the first pull.
+    verifiers.prepare();
     tasks.run((signal) => compactMemory(clock, () => swarm.transfers().length === 0, signal));
   }
   const isLoopbackOnly = fleetSecret === undefined;

@@ -13,6 +13,7 @@ export interface StartDeps {
   readonly completion: CompletionDeps;
   readonly network: PeerNetwork;
   readonly clock: Clock;
+  readonly onTransferStart?: () => void;
 }
 
 const hearOutStepMs = 5;
@@ -32,6 +33,7 @@ export async function startDownloads(
   if (fetching.length === 0) return;
   const { directoryTimeoutMs, settleMs, settleMaxMs } = options;
   const askedMs = clock.nowMs();
+  deps.onTransferStart?.();
   const timeout = AbortSignal.any([signal, AbortSignal.timeout(directoryTimeoutMs)]);
   try {
     const entries = fetching.map(({ digest }) => ({ digest, holding: 'fetching' as const }));

@@ -58,6 +58,8 @@ export interface SwarmDeps {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly health: Health;
+  /** Hears that blobs begin to be fetched, from now on or for a while already. */
+  readonly onTransferStart?: () => void;
   /** Hears of every transfer that ended, to remember it beyond this life. */
   readonly onTransferEnd?: (transfer: Transfer) => void;
   /** Tells which repository a stored blob belongs to, to fetch it again when it rots; absent = only those of this life are known. */
@@ -118,14 +120,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     const completed = new CompletedBlobs({ ...deps, tasks });
     const fetch = (request: BlobRequest) => void this.#fetch([request]);
     this.#healing = new Healing({ ...deps, completed, tasks, fetch });
-    const bansDeps = {
-      self: identity.peerId,
-      clock,
-      network,
-      scheduler: this.#scheduler,
-      metrics: this.#metrics,
-      logger,
-    };
+    const bansDeps = { ...deps, self: identity.peerId, scheduler: this.#scheduler, metrics: this.#metrics };
     this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
     this.#links = new MemberLinks(
       { network, clock, logger, tasks: this.#tasks },
@@ -289,8 +284,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       return download;
     });
     if (started.length > 0) {
-      const start = { completion: this.#completion, network: this.#deps.network, clock: this.#deps.clock };
-      this.#tasks.run((signal) => startDownloads(start, started, this.#options, signal));
+      const deps = { ...this.#deps, completion: this.#completion };
+      this.#tasks.run((signal) => startDownloads(deps, started, this.#options, signal));
     }
     if (this.#tasks.signal.aborted) {
       for (const download of started) void download.fail(new SwarmError('SWARM_STOPPED', 'the node is stopping'));

@@ -71,6 +71,16 @@ describe.each(subjects)('prefix verifiers: $name', ({ create, usesFiles }) => {
     expect(verifier.hashedBytes).toBe(sizeBytes);
   });
 
+  it('may be prepared, once or several times, before and after the first blob', async () => {
+    const bytes = patterned(1000, 9);
+    const all = opened();
+    all.prepare();
+    all.prepare();
+    const verifier = all.open(digestOf(bytes), await sourceOf(bytes));
+    all.prepare();
+    expect(await verifier.finish(1000, never)).toBe(digestOf(bytes));
+  });
+
   it('tells the digest of what is there, not the one that was expected', async () => {
     const bytes = patterned(1000, 2);
     const verifier = opened().open(digestOf(Buffer.from('other')), await sourceOf(bytes));
