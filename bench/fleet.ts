@@ -7,14 +7,15 @@ import { tmpdir } from 'node:os';
 import { parseArgs } from 'node:util';
 import { createFault, faultNames, noFault } from './lab/faults.ts';
 import type { FleetMode } from './lab/fleet.ts';
+import { formatGrowth } from './lab/growth.ts';
 import { requireLabNetwork } from './lab/network.ts';
 import type { StartPattern } from './lab/race.ts';
-import { formatReport, recordResult } from './lab/report.ts';
+import { type FleetFigures, formatReport, recordResult } from './lab/report.ts';
 import { runBench } from './lab/run-bench.ts';
 import { type CaseOptions, runCase, runCleanCase } from './lab/run-case.ts';
 
 const usage = `Usage: npm run bench:fleet -- [options]
-  --nodes 8               nodes in the fleet
+  --nodes 8               nodes in the fleet; 4,8,16 runs the case with each and says how the time grows
   --layers 1x128MiB       layers of the image, e.g. 10x12MiB or 40x256KiB+4x8MiB
   --rate 20MiB            cap of every link, per second and direction; "none" = uncapped
   --start together        together | staggered (a node per second) | rolling (a new version that shares 80 % of its layers)
@@ -58,8 +59,16 @@ const { values } = parseArgs({
 
 async function run(): Promise<number> {
   requireLabNetwork();
-  const nodes = Number(values.nodes);
-  if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250) throw new Error('--nodes: 1 to 250');
+  const sizes = values.nodes.split(',').map(Number);
+  for (const nodes of sizes)
+    if (!Number.isInteger(nodes) || nodes < 1 || nodes > 250) throw new Error('--nodes: 1 to 250');
+  const runs: FleetFigures[] = [];
+  for (const nodes of sizes) runs.push(await runOnce(nodes));
+  if (runs.length > 1 && !values.json) console.log(formatGrowth(runs));
+  return runs.every((figures) => figures.wrongBytes === 0 && figures.unfinished === 0) ? 0 : 1;
+}
+
+async function runOnce(nodes: number): Promise<FleetFigures> {
   const start = starts.find((name) => name === values.start);
   if (start === undefined) throw new Error(`--start: ${starts.join(', ')}`);
   const mode: FleetMode = values.direct ? 'direct' : values['pull-through'] ? 'pull-through' : 'shoal';
@@ -99,7 +108,7 @@ async function run(): Promise<number> {
     for (const node of result.nodes)
       if (!node.isFinished) console.error(`${node.label}: ${node.outcome.errors.join('; ')}`);
   if (values.record !== undefined) recordResult(values.record, figures);
-  return figures.wrongBytes === 0 && figures.unfinished === 0 ? 0 : 1;
+  return figures;
 }
 
 await runBench({ usage, isHelpAsked: values.help, run });

@@ -1,4 +1,5 @@
 /** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
+import { readCores, shareBusy } from './cores.ts';
 import { addCpu, type CpuSplit, readCpuSplit, subtractCpu } from './cpu-split.ts';
 import type { PullOutcome } from './docker-pull.ts';
 import type { Fault, RunningRace } from './faults.ts';
@@ -32,6 +33,8 @@ export interface RaceResult {
   readonly peakRssBytes: number;
   /** CPU seconds of the measured processes by thread. */
   readonly cpuSplit: CpuSplit;
+  /** Of all cores of the machine, while the clock ran; 1 = nothing more could have been done in that time. */
+  readonly busyShare: number;
   /** What the fault's trigger has seen. */
   readonly findings: readonly Finding[];
 }
@@ -97,6 +100,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   await waitForRest(measured);
   const usageBefore = await Promise.all(measured.map((child) => child.readUsage()));
   const splitBefore = await Promise.all(measured.map((child) => readCpuSplit(child.pid)));
+  const coresBefore = readCores();
   const pulls = startPulls(runners, options, wantedBytes);
   const over = new AbortController();
   const running: RunningRace = {
@@ -108,6 +112,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   };
   const stopWatching = watchForTrigger(fleet, runners, fault, running);
   const outcomes = await Promise.all(counted.map((node) => pulls.get(node) as Promise<PullOutcome>));
+  const busyShare = shareBusy(coresBefore, readCores());
   over.abort();
   const findings = await stopWatching();
   await new Promise((resolve) => setTimeout(resolve, settleMs));
@@ -130,7 +135,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
     const isFinished = outcome.errors.length === 0 && outcome.bytes >= wantedBytes;
     nodes.push({ label: node.host.label, outcome, wrongBytes, isFinished });
   }
-  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, cpuSplit: addCpu(splits), findings };
+  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, cpuSplit: addCpu(splits), busyShare, findings };
 }
 
 /** A pull by a real docker says only how long it took; docker itself has checked every digest and unpacked the layers. */

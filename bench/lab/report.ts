@@ -27,6 +27,8 @@ export interface FleetFigures {
   /** The CPU seconds per GiB by where they went; the kernel's share is part of all the others. */
   readonly cpuSplit: CpuSplit | null;
   readonly hashCpuSecondsPerGiB: number;
+  /** Of the machine's cores while the clock ran; near 1 the time is that of the CPU and not of the links. */
+  readonly busyShare: number;
   readonly rssMiBMax: number | null;
   readonly wrongBytes: number;
   /** Blobs that clients had to fetch anew after a break: what had come before it was wrong. */
@@ -92,6 +94,7 @@ export function computeFigures(input: FiguresInput): FleetFigures {
         ? null
         : mapCpu(result.cpuSplit, (spent) => round(spent / (received / gibibyte), 2)),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
+    busyShare: round(result.busyShare, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
     wrongBytes: result.nodes.reduce((sum, node) => sum + node.wrongBytes, 0),
     restarts: result.nodes.flatMap((node) => node.outcome.blobs).reduce((sum, blob) => sum + blob.restarts, 0),
@@ -140,6 +143,7 @@ export function formatReport({ figures, result, explanation }: ReportInput): str
     ['max / bound', value(figures.ratio, '')],
     ['origin egress / bytes', String(figures.originEgressRatio)],
     ['first byte of a blob, worst', value(figures.ttfbSecondsMax, 's')],
+    ['cores of the machine busy', `${Math.round(figures.busyShare * 100)} %`],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
     ['  of it', figures.cpuSplit === null ? '-' : formatCpuSplit(figures.cpuSplit)],
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],

@@ -14,6 +14,7 @@ const fine: FleetFigures = {
   ttfbSecondsMax: 0.1,
   cpuSecondsPerGiB: 3,
   cpuSplit: null,
+  busyShare: 0.5,
   hashCpuSecondsPerGiB: 0.6,
   rssMiBMax: 100,
   wrongBytes: 0,
