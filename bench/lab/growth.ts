@@ -1,4 +1,5 @@
 /** How the time grows with the fleet while the rate stays, and where it is the CPU of the machine that makes it grow. */
+import { formatTable, rightColumns } from '../../src/cli/output/table.ts';
 import type { FleetFigures } from './report.ts';
 
 /** From here on the cores are what the nodes wait for: the rest are pauses between messages of processes that have work. */
@@ -8,32 +9,31 @@ const fullShare = 0.9;
 export function formatGrowth(runs: readonly FleetFigures[]): string {
   const [first] = runs;
   if (first === undefined) return '';
-  const rows = [
-    ['nodes', 'max / bound', 'growth', 'cores busy', 'origin', 'CPU-s/GiB'],
-    ...runs.map((run) => [
-      String(run.nodes),
-      textOf(run.ratio),
-      growthOf(first, run),
-      `${Math.round(run.busyShare * 100)} %`,
-      `${run.originEgressRatio}x`,
-      textOf(run.cpuSecondsPerGiB),
-    ]),
-  ];
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  const table = rows.map((row) => row.map((cell, column) => cell.padStart(widths[column] ?? 0)).join('  '));
+  const rows = runs.map((run) => [
+    String(run.nodes),
+    textOf(run.ratio),
+    growthOf(first, run),
+    percentOf(run.busyShare),
+    `${run.originEgressRatio}x`,
+    textOf(run.cpuSecondsPerGiB),
+  ]);
+  const table = formatTable(rightColumns('nodes', 'max / bound', 'growth', 'cores busy', 'origin', 'CPU-s/GiB'), rows);
   const full = runs.find((run) => run.busyShare >= fullShare);
   const verdict =
     full === undefined
-      ? `CPU allows all of it: never more than ${Math.round(Math.max(...runs.map((run) => run.busyShare)) * 100)} % of the cores were busy.`
-      : `CPU stops allowing it at ${full.nodes} nodes: ${Math.round(full.busyShare * 100)} % of the cores were busy.`;
-  return [...table, verdict].join('\n');
+      ? `CPU allows all of it: never more than ${percentOf(Math.max(...runs.map((run) => run.busyShare)))} of the cores were busy.`
+      : `CPU stops allowing it at ${full.nodes} nodes: ${percentOf(full.busyShare)} of the cores were busy.`;
+  return `${table}\n${verdict}`;
 }
 
-const textOf = (value: number | null) => (value === null ? '-' : String(value));
+// A fleet that did not finish has an endless time, and no ratio to compare.
+const isFigure = (value: number | null): value is number => value !== null && Number.isFinite(value);
+const textOf = (value: number | null) => (isFigure(value) ? String(value) : '-');
+const percentOf = (share: number) => `${Math.round(share * 100)} %`;
 
 /** By how much the ratio is above that of the first run, as a percentage. */
 function growthOf(first: FleetFigures, run: FleetFigures): string {
-  if (first.ratio === null || run.ratio === null || !Number.isFinite(run.ratio)) return '-';
-  const percent = Math.round((run.ratio / first.ratio - 1) * 100);
-  return `${percent > 0 ? '+' : ''}${percent} %`;
+  if (!isFigure(first.ratio) || !isFigure(run.ratio)) return '-';
+  const growth = run.ratio / first.ratio - 1;
+  return `${growth >= 0.005 ? '+' : ''}${percentOf(growth)}`;
 }
