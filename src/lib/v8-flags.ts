@@ -83,7 +83,7 @@ export function untuneV8(): void {
 
 /**
  * Starts a thread with V8 as Node knows it, and returns to the daemon's flags once the thread runs or is gone; the flags that last come with
- * the first of them. V8 takes Node's own compiled code only while every flag has its default: a thread started under others parses all of
+ * the first that runs. V8 takes Node's own compiled code only while every flag has its default: a thread started under others parses all of
  * Node anew, which doubles the 30 ms of CPU that its start takes.
  */
 export function startWithPlainV8(start: () => Worker): Worker {
@@ -91,18 +91,20 @@ export function startWithPlainV8(start: () => Worker): Worker {
   if (starting === 0) for (const { initial } of [...flags, fixedNursery]) setFlagsFromString(initial);
   starting += 1;
   let isStarting = true;
-  const started = () => {
+  const startEnded = () => {
     if (!isStarting) return;
     isStarting = false;
     starting -= 1;
-    if (starting > 0) return;
-    tuneV8();
-    tuneForGood();
+    if (starting === 0) tuneV8();
+  };
+  const started = () => {
+    startEnded();
+    if (starting === 0) tuneForGood();
   };
   try {
-    return start().once('online', started).once('exit', started);
+    return start().once('online', started).once('exit', startEnded);
   } catch (error) {
-    started();
+    startEnded();
     throw error;
   }
 }
