@@ -58,7 +58,7 @@ export interface SwarmDeps {
   readonly logger: Logger;
   readonly metrics: Metrics;
   readonly health: Health;
-  /** Hears that blobs begin to be fetched, from now on or for a while already. */
+  /** Hears each time that blobs begin to be fetched. */
   readonly onTransferStart?: () => void;
   /** Hears of every transfer that ended, to remember it beyond this life. */
   readonly onTransferEnd?: (transfer: Transfer) => void;

@@ -61,7 +61,7 @@ interface Look {
   readonly turns: OriginTurn[];
   /** The first extent behind those of the turns found, of downloads that have one. */
   readonly given: Map<DownloadState, number>;
-  /** Bytes of the turns that have begun and are not through for a while, by who has them. */
+  /** Bytes of the turns that began `heldUpMs` ago or earlier and are not through, by who has them. */
   readonly load: Map<PeerId, number>;
   wakeAtMs: number;
   openBytes: number;
