@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { startEmbeddedOrigin } from '../../src/cli/demo/embedded-origin.ts';
 import { generateImage } from '../../src/cli/demo/generated-image.ts';
 
@@ -80,6 +81,13 @@ describe('shoal serve', () => {
     expect(code).toBe(0);
     expect(stdout.trim().split('\n')).toHaveLength(1);
     expect(stderr).toContain('"msg":"stopped"');
+  });
+
+  test.runIf(process.platform === 'linux')('starts its hash thread before there is anything to hash', async () => {
+    const node = await serve();
+    const tasks = `/proc/${node.child.pid}/task`;
+    const threads = () => readdirSync(tasks).map((id) => readFileSync(`${tasks}/${id}/comm`, 'utf8').trim());
+    await vi.waitUntil(() => threads().includes('shoal-hash'), { timeout: 30_000 });
   });
 
   test('tells a person where it listens and what to do next', async () => {

@@ -124,6 +124,24 @@ describe('readers of a blob whose origin sent a wrong byte once', () => {
 });
 
 describe('a swarm download over the lives of its node', () => {
+  it('is told of when it begins to fetch, and not when the blob is there already', async () => {
+    const origin = createMemoryOrigin();
+    const { request } = putBlob([origin], 2 * MiB);
+    let starts = 0;
+    await using fleet = await startSwarmFleet(1, origin, {
+      onTransferStart: () => {
+        starts += 1;
+      },
+    });
+    const { swarm, store } = fleet.nodes[0]!;
+    const fetch = () => swarm.fetch([request])[0]!.done;
+    await fetch();
+    expect(starts).toBe(1);
+    expect(await store.blobs.findBlob(request.digest)).toBeDefined();
+    await fetch();
+    expect(starts).toBe(1);
+  });
+
   it('goes on with the pieces of an earlier life', async () => {
     const { origin, state } = createSwitchedOrigin({ stopAfterBytes: 3 * MiB });
     const { request } = putBlob([origin], 6 * MiB);

@@ -90,6 +90,7 @@ export async function startSwarmFleet(
     /** Puts something between a node and the directory. */
     readonly directory?: (index: number, directory: Directory) => Directory;
     readonly findRepository?: SwarmDeps['findRepository'];
+    readonly onTransferStart?: SwarmDeps['onTransferStart'];
   } = {},
 ): Promise<SwarmFleet> {
   const hub = createMemoryNetworkHub();
@@ -122,6 +123,7 @@ export async function startSwarmFleet(
         logger: silentLogger,
         metrics: noMetrics,
         health: createHealth(clock),
+        ...(options.onTransferStart === undefined ? {} : { onTransferStart: options.onTransferStart }),
         ...(options.findRepository === undefined ? {} : { findRepository: options.findRepository }),
       },
       { ...testSwarmOptions, ...options.swarm, bulkPort: server.address.port },
