@@ -65,6 +65,7 @@ for (const [name, nodes, layers, rate, more] of cases) {
       maxInFlightBytes: 32 * MiB,
       readerWindowPieces: 8,
       originWindowExtents: 8,
+      originWindowStartExtents: 2,
       takeoverMs: 1500,
       originStallMs: 3000,
       peerStallMs: 2000,

@@ -44,6 +44,7 @@ export function applyMemberState(
       passedOverUntilMs: 0,
       restsUntilMs: 0,
       lateUntilMs: 0,
+      slowestTurnMs: undefined,
       undeliveredSinceMs: undefined,
       isMute,
     };
@@ -90,7 +91,8 @@ function applyDelivery(download: DownloadState, peer: PeerId, extent: number, no
   const claim = download.extents[extent]?.claims.get(peer);
   if (claim === undefined) return;
   claim.progressMs = nowMs;
-  forgiveLateness(download, peer, extent, claim, nowMs);
+  const member = download.members.get(peer);
+  if (member !== undefined && holdsExtent(member, download, extent)) applyTurnEnd(member, claim, nowMs);
   for (let next = extent + 1; ; next += 1) {
     const behind = download.extents[next]?.claims.get(peer);
     if (behind === undefined) return;
@@ -98,11 +100,10 @@ function applyDelivery(download: DownloadState, peer: PeerId, extent: number, no
   }
 }
 
-/** A turn that began after the late one and was not late is through: what held its link up is over. */
-function forgiveLateness(download: DownloadState, peer: PeerId, extent: number, claim: Claim, nowMs: number): void {
-  const member = download.members.get(peer);
-  if (member === undefined || member.lateUntilMs <= nowMs || claim.sinceMs < member.lateUntilMs - lateRestMs) return;
-  if (holdsExtent(member, download, extent)) member.lateUntilMs = 0;
+/** A turn that began after a late one and was not late is through: what held the member's link up is over. */
+function applyTurnEnd(member: MemberState, claim: Claim, nowMs: number): void {
+  member.slowestTurnMs = Math.max(member.slowestTurnMs ?? 0, nowMs - claim.sinceMs);
+  if (member.lateUntilMs > nowMs && claim.sinceMs >= member.lateUntilMs - lateRestMs) member.lateUntilMs = 0;
 }
 
 /** For how long after the moment from which a turn was late nobody waits for the member's turns. */

@@ -1,8 +1,8 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
-import { lateRestMs } from './member-events.ts';
+import { judgeTurns } from './late-turns.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type Claim, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
+import { bytesOfExtent, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
 
@@ -10,10 +10,10 @@ import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurns, turnOrder } from 
  * Who asks the origin for what, and when, so that each byte leaves it once.
  *
  * All extents nobody holds form one sequence: small blobs first, then the heads of large ones, then downloads by order, extents by
- * index. The first `originWindowExtents` of it are due: few enough that each comes at a good share of the origin's link and is
- * passed on while the next ones come. Members take turns, drawn in rounds by rendezvous weight so that neighbours in the sequence are
+ * index. The first `originWindowExtents` of it are due, fewer at the start: few enough that each comes at a good share of the origin's link
+ * and is passed on while the next ones come. Members take turns, drawn in rounds by rendezvous weight so that neighbours in the sequence are
  * on different uplinks. The k-th behind the owner starts when `k * takeoverMs` went by without a claim, or when the claims there
- * stopped moving or take far longer than this node's own did.
+ * stopped moving or take far longer than those of the others.
  * Two who claim the same (they saw different members): the higher weight goes on, the other stops.
  * Pure: no clock, no I/O; `nowMs` comes in.
  */
@@ -42,12 +42,13 @@ export function originTurns(
     turns: [],
     given: new Map(),
     load: new Map(),
+    windowExtents: windowExtentsOf(downloads, nowMs, options),
     wakeAtMs: Number.POSITIVE_INFINITY,
     openBytes: 0,
   };
   const open: DownloadState[] = [];
   for (const download of downloads) if (download.unheld > 0 || isRaced(download)) open.push(download);
-  for (const download of open) restStalled(look, download);
+  for (const download of open) judgeTurns(self, download, nowMs, options);
   lookAtAll(look, open);
   return { turns: look.turns, wakeAtMs: look.wakeAtMs };
 }
@@ -63,6 +64,7 @@ interface Look {
   readonly given: Map<DownloadState, number>;
   /** Bytes of the turns that began `heldUpMs` ago or earlier and are not through, by who has them. */
   readonly load: Map<PeerId, number>;
+  readonly windowExtents: number;
   wakeAtMs: number;
   openBytes: number;
 }
@@ -86,7 +88,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
   const { extents } = download;
   // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
   const countedBytes = bytesOfExtent(download);
-  const windowBytes = windowBytesOf(download, look.options);
+  const windowBytes = windowBytesOf(download, look.windowExtents);
   const isRace = isRaced(download);
   for (let extent = from; extent < to; extent += 1) {
     if (look.openBytes >= windowBytes * share) break;
@@ -110,13 +112,21 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
     look.wakeAtMs = Math.min(look.wakeAtMs, download.originNotBeforeMs);
     return;
   }
-  const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
-  if (run === undefined) return;
   const order = turnOrder(self, download);
   state.owner = ownerOf(order, download, extent);
+  // Most of what is due is under way: no more is looked at then.
+  const quietSinceMs = quietSince(self, download, extent, state, nowMs, look.options);
+  if (quietSinceMs > nowMs) {
+    look.wakeAtMs = Math.min(look.wakeAtMs, quietSinceMs);
+    return;
+  }
+  const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
+  if (run === undefined) return;
   const busy = busyOf(look, download, order);
   if (busy.has(self)) return;
-  const startAtMs = turnAtMs(self, download, extent, state, order, busy, nowMs, look.options);
+  const rank = rankOf(self, order, download, extent, nowMs, busy);
+  const ahead = Math.max(0, rank - claimantsOf(download, extent, state, nowMs));
+  const startAtMs = quietSinceMs + ahead * look.options.takeoverMs;
   if (startAtMs > nowMs) {
     look.wakeAtMs = Math.min(look.wakeAtMs, startAtMs);
     return;
@@ -144,7 +154,7 @@ function busyOf(
     if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
   }
   if (takers === 1) return nobody;
-  const shareBytes = windowBytesOf(download, options) / takers + bytesOfExtent(download);
+  const shareBytes = windowBytesOf(download, options.originWindowExtents) / takers + bytesOfExtent(download);
   return new Set([...load.keys()].filter((peer) => (load.get(peer) ?? 0) >= shareBytes));
 }
 
@@ -153,11 +163,30 @@ const heldUpMs = 1_000;
 
 const nobody: ReadonlySet<PeerId> = new Set();
 
-const bytesOfExtent = ({ plan }: DownloadState) => Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
-
-function windowBytesOf({ plan }: DownloadState, { originWindowExtents }: ScheduleOptions): number {
-  return originWindowExtents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
+function windowBytesOf({ plan }: DownloadState, extents: number): number {
+  return extents * Math.max(plan.extentPieces * plan.pieceBytes, extentBytes);
 }
+
+/**
+ * All turns begun at once would share the origin's link and be through together, and nobody would have anything to pass on before:
+ * the window opens with what somebody holds, and with time, lest all wait for a few that do not move.
+ */
+function windowExtentsOf(downloads: readonly DownloadState[], nowMs: number, options: ScheduleOptions): number {
+  const { originWindowExtents, originWindowStartExtents } = options;
+  let sinceMs = nowMs;
+  for (const { originNotBeforeMs } of downloads) sinceMs = Math.min(sinceMs, originNotBeforeMs);
+  let window = originWindowStartExtents + (nowMs - sinceMs) / windowStepMs;
+  for (const download of downloads) {
+    const share = bytesOfExtent(download) / extentBytes;
+    for (const { unheld } of download.extents) {
+      if (window >= originWindowExtents) return originWindowExtents;
+      if (unheld === 0) window += share;
+    }
+  }
+  return Math.min(originWindowExtents, window);
+}
+
+const windowStepMs = 250;
 
 function turnFrom(
   download: DownloadState,
@@ -175,85 +204,42 @@ const extentBytes = 1024 * 1024;
 // the same pull a moment later and should find most of it free.
 const longRunBytes = 4 * 1024 * 1024;
 
-/** When this node should start the extent; infinity while its own request runs or a better claim moves. */
-function turnAtMs(
+/** Since when nobody moves the extent; later than now while somebody does, infinity while this node's own request runs. */
+function quietSince(
   self: PeerId,
   download: DownloadState,
   extent: number,
   state: ExtentState,
-  order: readonly PeerId[],
-  busy: ReadonlySet<PeerId>,
   nowMs: number,
-  options: ScheduleOptions,
+  { originStallMs }: ScheduleOptions,
 ): number {
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
   // Before this node may ask, the others may not have been allowed to either.
-  let quietSinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
-  let claimants = 0;
-  for (const [peer, claim] of download.isSelfReliant ? [] : state.claims) {
-    const member = download.members.get(peer);
-    // A turn that brought it all is over.
-    if (holdsExtent(member, download, extent) || (member?.lateUntilMs ?? 0) > nowMs) continue;
+  let sinceMs = Math.max(state.dueSinceMs ?? nowMs, download.originNotBeforeMs);
+  if (download.isSelfReliant) return sinceMs;
+  for (const [peer, { progressMs }] of state.claims) {
     // Who started and stopped moving counts as gone, the best of the rest goes first.
-    quietSinceMs = Math.max(quietSinceMs, claim.progressMs + options.originStallMs);
-    if (member === undefined || member.restsUntilMs <= nowMs) claimants += 1;
+    if (isWaitedFor(download, peer, extent, nowMs)) sinceMs = Math.max(sinceMs, progressMs + originStallMs);
   }
-  // While a claim moves, the rank does not matter.
-  if (quietSinceMs > nowMs) return quietSinceMs;
-  const rank = rankOf(self, order, download, extent, nowMs, busy);
-  return quietSinceMs + Math.max(0, rank - claimants) * options.takeoverMs;
+  return sinceMs;
 }
 
-/** Members whose turns stand still rest, so that the turns to come are not theirs; notes whether an own turn does. */
-function restStalled({ self, nowMs, options }: Look, download: DownloadState): void {
-  if (nowMs < download.stallsSeenMs + stallLookMs) return;
-  download.stallsSeenMs = nowMs;
-  download.isOwnTurnStalled = false;
-  const { extents } = download;
-  const lateMs = lateAfterMs(download, options);
-  for (let extent = download.firstOpenExtent; extent < extents.length; extent += 1) {
-    const state = extents[extent];
-    if (state === undefined || state.unheld === 0 || state.claims.size === 0) continue;
-    for (const [peer, claim] of state.claims) {
-      const member = download.members.get(peer);
-      const lateAtMs = claim.sinceMs + lateMs;
-      if (member !== undefined && lateAtMs <= nowMs && !isNearlyThrough(claim, bytesOfExtent(download), lateMs, nowMs))
-        member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + lateRestMs);
-      if (nowMs - claim.progressMs < options.originStallMs) continue;
-      if (peer === self) download.isOwnTurnStalled = true;
-      else if (member !== undefined)
-        member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
-    }
+/** How many of those in rank have begun the extent and stopped moving: nobody waits for them once more. */
+function claimantsOf(download: DownloadState, extent: number, { claims }: ExtentState, nowMs: number): number {
+  let claimants = 0;
+  if (download.isSelfReliant) return claimants;
+  for (const peer of claims.keys()) {
+    const isResting = (download.members.get(peer)?.restsUntilMs ?? 0) > nowMs;
+    if (!isResting && isWaitedFor(download, peer, extent, nowMs)) claimants += 1;
   }
+  return claimants;
 }
 
-/**
- * How long a turn of another may take, however well it moves: its link may be far slower than the others'. Held against the slowest
- * of this node's own, so that a fleet in which everything takes long waits longer.
- */
-function lateAfterMs(download: DownloadState, options: ScheduleOptions): number {
-  const { slowestTurnMs, isOriginWhole } = download;
-  // One turn is the whole blob there.
-  if (slowestTurnMs === undefined || isOriginWhole) return Number.POSITIVE_INFINITY;
-  return Math.max(options.originStallMs, lateFactor * slowestTurnMs);
+/** A turn that brought it all is over, and for one that is late nobody waits. */
+function isWaitedFor(download: DownloadState, peer: PeerId, extent: number, nowMs: number): boolean {
+  const member = download.members.get(peer);
+  return (member?.lateUntilMs ?? 0) <= nowMs && !holdsExtent(member, download, extent);
 }
-
-/** At its pace it will be through before another who began now. */
-function isNearlyThrough(claim: Claim, sizeBytes: number, lateMs: number, nowMs: number): boolean {
-  const { sinceMs, progressMs, receivedBytes } = claim;
-  if (receivedBytes === 0 || nowMs >= sinceMs + 2 * lateMs) return false;
-  const restMs = ((sizeBytes - receivedBytes) / receivedBytes) * (progressMs - sinceMs);
-  return progressMs + restMs - nowMs < lateMs / lateFactor;
-}
-
-// Own turns of one pull differ by less; a third of what others get is another kind of link.
-const lateFactor = 3;
-
-// Far less than any of the limits that are looked at.
-const stallLookMs = 100;
-
-// As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
-const stalledRestMs = 20_000;
 
 function isAlone(download: DownloadState): boolean {
   for (const member of download.members.values()) if (takesTurns(download, member)) return false;

@@ -17,8 +17,10 @@ export interface MemberState {
   passedOverUntilMs: number;
   /** Until when they do because it gave one up itself, or one of its stands still. */
   restsUntilMs: number;
-  /** Until when nobody waits for its turns, whatever it says, because one took far longer than this node's own. */
+  /** Until when nobody waits for its turns, whatever it says, because one took far longer than those of the others. */
   lateUntilMs: number;
+  /** The longest that a turn of it took from its claim until it held the extent; undefined before the first. */
+  slowestTurnMs: number | undefined;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
   /** Its peer is mute: what it alone holds counts as held by nobody, and its turns pass to others. */
@@ -192,6 +194,11 @@ export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
 function extentSize(plan: PiecePlan, extent: number): number {
   const range = extentPieceRange(plan, extent);
   return range.end - range.start;
+}
+
+/** Bytes of an extent behind the head, or of the whole of a small blob. */
+export function bytesOfExtent({ plan }: DownloadState): number {
+  return Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
 }
 
 /** One turn at the origin brings all of it. */

@@ -27,6 +27,7 @@ export const options: ScheduleOptions = {
   maxInFlightBytes: 16 * MiB,
   readerWindowPieces: 2,
   originWindowExtents: 8,
+  originWindowStartExtents: 8,
   takeoverMs: 400,
   originStallMs: 2_000,
   peerStallMs: 2_000,

@@ -314,6 +314,48 @@ describe('turns at the origin', () => {
     expect(ownerAt(download, alices + 3, [self, alice, bob], 4_100)).not.toBe(alice);
   });
 
+  it('call late what takes three times as long as the slowest turns of the others, this node among them', () => {
+    const download = downloadOf(8 * MiB);
+    for (const peer of [alice, bob, carol]) join(download, peer, []);
+    const alices = turnOf(download, alice);
+    download.slowestTurnMs = 1_000;
+    // What is held against it is not its own pace.
+    Object.assign(download.members.get(alice)!, { slowestTurnMs: 60_000 });
+    const isLateAfter = (bobsMs: number | undefined, carolsMs: number | undefined, nowMs: number) => {
+      Object.assign(download.members.get(bob)!, { slowestTurnMs: bobsMs });
+      Object.assign(download.members.get(carol)!, { slowestTurnMs: carolsMs });
+      download.members.get(alice)!.lateUntilMs = 0;
+      download.extents[alices]!.claims.set(alice, { sinceMs: 0, progressMs: nowMs, receivedBytes: 10 });
+      download.stallsSeenMs = Number.NEGATIVE_INFINITY;
+      turnsAt(download, nowMs);
+      return download.members.get(alice)!.lateUntilMs > 0;
+    };
+    expect([isLateAfter(undefined, undefined, 2_999), isLateAfter(undefined, undefined, 3_000)]).toEqual([false, true]);
+    // One that is slow as well does not make all wait, two of three do.
+    expect([isLateAfter(900, 60_000, 2_999), isLateAfter(900, 60_000, 3_000)]).toEqual([false, true]);
+    expect([isLateAfter(4_000, 5_000, 11_999), isLateAfter(4_000, 5_000, 12_000)]).toEqual([false, true]);
+  });
+
+  it('know how long the turns of another take, from its claim until it holds the extent', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    const member = download.members.get(alice)!;
+    const turn = (extent: number, sinceMs: number, endMs: number) => {
+      applyClaim(self, download, alice, extent, 0, sinceMs, options);
+      const { start, end } = extentPieceRange(download.plan, extent);
+      applyMemberHas(download, alice, [start], endMs - 100);
+      const before = member.slowestTurnMs;
+      applyMemberHas(download, alice, [end - 1], endMs);
+      return [before, member.slowestTurnMs];
+    };
+    expect(turn(2, 1_000, 2_500)).toEqual([undefined, 1_500]);
+    expect(turn(3, 3_000, 3_700)).toEqual([1_500, 1_500]);
+    expect(turn(4, 4_000, 6_000)).toEqual([1_500, 2_000]);
+    // Without a claim it came from somebody else.
+    applyMemberHas(download, alice, [...Array(5).keys()], 60_000);
+    expect(member.slowestTurnMs).toBe(2_000);
+  });
+
   it('wait a little longer for a turn that will be through before another would', () => {
     const download = downloadOf(8 * MiB);
     join(download, alice, []);
@@ -423,6 +465,36 @@ describe('turns at the origin', () => {
     expect(turnsAt(download, options.takeoverMs).turns.flatMap((turn) => turn.extents)).toHaveLength(
       options.originWindowExtents,
     );
+  });
+
+  describe('of a window that starts with two', () => {
+    const started = { ...options, originWindowStartExtents: 2 };
+    /** The extents that are due, for anybody. */
+    const dueAt = (nowMs: number, changes: Parameters<typeof downloadOf>[1] = {}, bobs: number[] = []) => {
+      const download = downloadOf(64 * MiB, changes);
+      join(download, alice, []);
+      join(download, bob, bobs);
+      originTurns(self, [download], nowMs, started);
+      return download.extents.filter((state) => state.dueSinceMs !== undefined).length;
+    };
+
+    it('are two before anybody holds a thing', () => {
+      expect(dueAt(0)).toBe(2);
+    });
+
+    it('are one more for each that this node or another holds, until all of the window is open', () => {
+      const pieces = (count: number) => Array.from({ length: count }, (_, piece) => piece);
+      // The head of five pieces, and one extent of two.
+      expect([dueAt(0, {}, pieces(5)), dueAt(0, { held: pieces(5) }), dueAt(0, {}, pieces(7))]).toEqual([3, 3, 4]);
+      expect(dueAt(0, {}, pieces(100))).toBe(8);
+    });
+
+    it('are one more for each quarter of a second in which the origin may be asked', () => {
+      expect([dueAt(249), dueAt(250), dueAt(60_000)]).toEqual([3, 3, 8]);
+      expect(dueAt(1_000, { originNotBeforeMs: 900 })).toBe(3);
+      expect(dueAt(1_000, { originNotBeforeMs: 750 })).toBe(3);
+      expect(dueAt(1_001, { originNotBeforeMs: 750 })).toBe(4);
+    });
   });
 
   it('start many small blobs side by side', () => {

@@ -1,0 +1,80 @@
+import type { PeerId } from '../../content/peer-id.ts';
+import { lateRestMs } from './member-events.ts';
+import type { ScheduleOptions } from './options.ts';
+import { bytesOfExtent, type Claim, type DownloadState } from './state.ts';
+
+/**
+ * Which turns at the origin stand still or take far too long, so that nobody waits for them. A turn is held against those of the
+ * others: where everything takes long, as on slow links whose queues are full, nobody is late.
+ * Pure: no clock, no I/O.
+ */
+
+/** Members whose turns stand still rest, and those whose turns are late are not waited for; notes whether an own turn stands still. */
+export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): void {
+  if (nowMs < download.stallsSeenMs + stallLookMs) return;
+  download.stallsSeenMs = nowMs;
+  download.isOwnTurnStalled = false;
+  const { extents } = download;
+  for (let extent = download.firstOpenExtent; extent < extents.length; extent += 1) {
+    const state = extents[extent];
+    if (state === undefined || state.unheld === 0 || state.claims.size === 0) continue;
+    for (const [peer, claim] of state.claims) {
+      const member = download.members.get(peer);
+      if (member !== undefined) {
+        const lateAtMs = lateFromMs(download, peer, claim, nowMs, options);
+        if (lateAtMs <= nowMs) member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + lateRestMs);
+      }
+      if (nowMs - claim.progressMs < options.originStallMs) continue;
+      if (peer === self) download.isOwnTurnStalled = true;
+      else if (member !== undefined)
+        member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
+    }
+  }
+}
+
+/** From when on a turn of another is late, however well it moves: its link may be far slower than those of the rest. */
+function lateFromMs(
+  download: DownloadState,
+  peer: PeerId,
+  claim: Claim,
+  nowMs: number,
+  { originStallMs }: ScheduleOptions,
+): number {
+  // One turn is the whole blob there.
+  if (download.isOriginWhole || nowMs < claim.sinceMs + originStallMs) return Number.POSITIVE_INFINITY;
+  const usualMs = usualTurnMs(download, peer);
+  if (usualMs === undefined) return Number.POSITIVE_INFINITY;
+  const lateMs = Math.max(originStallMs, lateFactor * usualMs);
+  if (isNearlyThrough(claim, bytesOfExtent(download), lateMs, nowMs)) return Number.POSITIVE_INFINITY;
+  return claim.sinceMs + lateMs;
+}
+
+/**
+ * What the slowest turns of this node and of the members take, but that one's: the median, so that neither one that was lucky nor one
+ * that is slow sets the measure. Undefined = this node has had none, and so has nothing to hold against what is said.
+ */
+function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined {
+  if (download.slowestTurnMs === undefined) return undefined;
+  const slowestMs = [download.slowestTurnMs];
+  for (const member of download.members.values())
+    if (member.peer !== peer && member.slowestTurnMs !== undefined) slowestMs.push(member.slowestTurnMs);
+  slowestMs.sort((a, b) => a - b);
+  return slowestMs[Math.floor(slowestMs.length / 2)];
+}
+
+/** At its pace it will be through before another who began now. */
+function isNearlyThrough(claim: Claim, sizeBytes: number, lateMs: number, nowMs: number): boolean {
+  const { sinceMs, progressMs, receivedBytes } = claim;
+  if (receivedBytes === 0 || nowMs >= sinceMs + 2 * lateMs) return false;
+  const restMs = ((sizeBytes - receivedBytes) / receivedBytes) * (progressMs - sinceMs);
+  return progressMs + restMs - nowMs < lateMs / lateFactor;
+}
+
+// Turns of one pull differ by less; a third of what others get is another kind of link.
+const lateFactor = 3;
+
+// Far less than any of the limits that are looked at.
+const stallLookMs = 100;
+
+// As long as an origin that never answers may be waited for; a member whose bytes move again is back at once.
+const stalledRestMs = 20_000;
