@@ -65,7 +65,7 @@ for (const [name, nodes, layers, rate, more] of cases) {
       maxInFlightBytes: 32 * MiB,
       readerWindowPieces: 8,
       originWindowExtents: 8,
-      originWindowStartExtents: 2,
+      originWindowStartExtents: 3,
       takeoverMs: 1500,
       originStallMs: 3000,
       peerStallMs: 2000,

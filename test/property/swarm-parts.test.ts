@@ -193,7 +193,7 @@ const options = {
   maxInFlightBytes: 32 * MiB,
   readerWindowPieces: 2,
   originWindowExtents: 8,
-  originWindowStartExtents: 2,
+  originWindowStartExtents: 3,
   takeoverMs: 400,
   originStallMs: 2000,
   peerStallMs: 2000,

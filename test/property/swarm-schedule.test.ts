@@ -11,7 +11,7 @@ const schedule = {
   maxInFlightBytes: 32 * MiB,
   readerWindowPieces: 2,
   originWindowExtents: 8,
-  originWindowStartExtents: 2,
+  originWindowStartExtents: 3,
   takeoverMs: 400,
   originStallMs: 2000,
   peerStallMs: 2000,

@@ -31,7 +31,7 @@ const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
     maxInFlightBytes: 32 * MiB,
     readerWindowPieces: 2,
     originWindowExtents: 8,
-    originWindowStartExtents: 2,
+    originWindowStartExtents: 3,
     takeoverMs: 200,
     originStallMs: 800,
     peerStallMs: 500,

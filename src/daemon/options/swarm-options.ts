@@ -17,7 +17,7 @@ export function swarmOptions(config: Config, bulkPort: number): SwarmOptions {
       maxInFlightBytes: Math.floor((swarm.bufferBytes * 2) / 3),
       readerWindowPieces: 8,
       originWindowExtents: 8,
-      originWindowStartExtents: 2,
+      originWindowStartExtents: 3,
       takeoverMs: 1_500,
       originStallMs: 3_000,
       peerStallMs: 2_000,

@@ -50,16 +50,20 @@ function lateFromMs(
 }
 
 /**
- * What the slowest turns of this node and of the members take, but that one's: the median, so that neither one that was lucky nor one
- * that is slow sets the measure. Undefined = this node has had none, and so has nothing to hold against what is said.
+ * What the slowest turns of those that are believed take, but that one's: the median of them and of this node's own, so that a node
+ * that was lucky does not call all others late, and at least this node's own. One that is slow, or says so, does not set the measure.
+ * Undefined = this node has had none, and so has nothing to hold against what is said.
  */
 function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined {
-  if (download.slowestTurnMs === undefined) return undefined;
-  const slowestMs = [download.slowestTurnMs];
-  for (const member of download.members.values())
-    if (member.peer !== peer && member.slowestTurnMs !== undefined) slowestMs.push(member.slowestTurnMs);
+  const { slowestTurnMs: ownMs, members, distrusted } = download;
+  if (ownMs === undefined) return undefined;
+  const slowestMs = [ownMs];
+  for (const member of members.values()) {
+    const isCounted = member.peer !== peer && !member.isMute && !distrusted.has(member.peer);
+    if (isCounted && member.slowestTurnMs !== undefined) slowestMs.push(member.slowestTurnMs);
+  }
   slowestMs.sort((a, b) => a - b);
-  return slowestMs[Math.floor(slowestMs.length / 2)];
+  return Math.max(ownMs, slowestMs[Math.floor((slowestMs.length - 1) / 2)] ?? ownMs);
 }
 
 /** At its pace it will be through before another who began now. */

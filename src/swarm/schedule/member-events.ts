@@ -92,7 +92,11 @@ function applyDelivery(download: DownloadState, peer: PeerId, extent: number, no
   if (claim === undefined) return;
   claim.progressMs = nowMs;
   const member = download.members.get(peer);
-  if (member !== undefined && holdsExtent(member, download, extent)) applyTurnEnd(member, claim, nowMs);
+  if (member !== undefined && holdsExtent(member, download, extent)) {
+    applyTurnEnd(member, claim, nowMs);
+    // What it says again of these pieces later is no turn.
+    download.extents[extent]?.claims.delete(peer);
+  }
   for (let next = extent + 1; ; next += 1) {
     const behind = download.extents[next]?.claims.get(peer);
     if (behind === undefined) return;

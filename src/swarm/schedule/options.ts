@@ -11,7 +11,7 @@ export interface ScheduleOptions {
   readonly readerWindowPieces: number;
   /** Extents nobody holds yet that may be on their way from the origin at once, over the whole fleet. */
   readonly originWindowExtents: number;
-  /** How many of them while nobody holds anything; one more for each that somebody has got. */
+  /** How many of them while nobody holds anything; one more for each that somebody has got, and with time. */
   readonly originWindowStartExtents: number;
   /** How long each next in rank waits for the one before it to start. */
   readonly takeoverMs: number;

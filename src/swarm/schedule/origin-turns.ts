@@ -88,7 +88,9 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
   const { extents } = download;
   // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
   const countedBytes = bytesOfExtent(download);
-  const windowBytes = windowBytesOf(download, look.windowExtents);
+  // Alone there is nobody to pass anything on to.
+  const windowExtents = isAlone(download) ? look.options.originWindowExtents : look.windowExtents;
+  const windowBytes = windowBytesOf(download, windowExtents);
   const isRace = isRaced(download);
   for (let extent = from; extent < to; extent += 1) {
     if (look.openBytes >= windowBytes * share) break;
@@ -112,6 +114,8 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
     look.wakeAtMs = Math.min(look.wakeAtMs, download.originNotBeforeMs);
     return;
   }
+  // The owner of the whole is that of the first open extent.
+  if (download.isOriginWhole && extent !== download.firstOpenExtent) return;
   const order = turnOrder(self, download);
   state.owner = ownerOf(order, download, extent);
   // Most of what is due is under way: no more is looked at then.
@@ -169,15 +173,17 @@ function windowBytesOf({ plan }: DownloadState, extents: number): number {
 
 /**
  * All turns begun at once would share the origin's link and be through together, and nobody would have anything to pass on before:
- * the window opens with what somebody holds, and with time, lest all wait for a few that do not move.
+ * the window opens with what somebody holds of what this node pulls, and with time, lest all wait for a few that do not move.
  */
 function windowExtentsOf(downloads: readonly DownloadState[], nowMs: number, options: ScheduleOptions): number {
   const { originWindowExtents, originWindowStartExtents } = options;
+  const pulls = downloads.filter(({ canAskOrigin }) => canAskOrigin);
   let sinceMs = nowMs;
-  for (const { originNotBeforeMs } of downloads) sinceMs = Math.min(sinceMs, originNotBeforeMs);
-  let window = originWindowStartExtents + (nowMs - sinceMs) / windowStepMs;
-  for (const download of downloads) {
-    const share = bytesOfExtent(download) / extentBytes;
+  for (const { originNotBeforeMs } of pulls) sinceMs = Math.min(sinceMs, originNotBeforeMs);
+  let window = originWindowStartExtents + Math.floor((nowMs - sinceMs) / windowStepMs);
+  for (const download of pulls) {
+    // The window is counted in larger extents where a blob has them.
+    const share = Math.min(1, bytesOfExtent(download) / extentBytes);
     for (const { unheld } of download.extents) {
       if (window >= originWindowExtents) return originWindowExtents;
       if (unheld === 0) window += share;

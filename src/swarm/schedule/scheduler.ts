@@ -210,7 +210,7 @@ export class Scheduler {
   allowOrigin(digest: Digest): void {
     const download = this.#downloads.get(digest);
     if (download !== undefined && !download.canAskOrigin)
-      Object.assign(download, { canAskOrigin: true, originFailures: 0, originNotBeforeMs: 0 });
+      Object.assign(download, { canAskOrigin: true, originFailures: 0, originNotBeforeMs: this.#clock.nowMs() });
   }
 
   readerAt(digest: Digest, reader: number, piece: number | undefined): void {

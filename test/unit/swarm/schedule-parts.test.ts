@@ -11,6 +11,7 @@ import {
   applyDistrust,
   applyMemberHas,
   applyRelease,
+  applySuspicion,
   excuseMembers,
   forgetHave,
   passOver,
@@ -331,9 +332,17 @@ describe('turns at the origin', () => {
       return download.members.get(alice)!.lateUntilMs > 0;
     };
     expect([isLateAfter(undefined, undefined, 2_999), isLateAfter(undefined, undefined, 3_000)]).toEqual([false, true]);
-    // One that is slow as well does not make all wait, two of three do.
+    // One that is slow as well does not make all wait, be it the only one that is known, two of three do.
+    expect([isLateAfter(60_000, undefined, 2_999), isLateAfter(60_000, undefined, 3_000)]).toEqual([false, true]);
+    expect([isLateAfter(100, undefined, 2_999), isLateAfter(100, 100, 2_999)]).toEqual([false, false]);
     expect([isLateAfter(900, 60_000, 2_999), isLateAfter(900, 60_000, 3_000)]).toEqual([false, true]);
     expect([isLateAfter(4_000, 5_000, 11_999), isLateAfter(4_000, 5_000, 12_000)]).toEqual([false, true]);
+    // Who lied about the blob, or is mute, is not believed in this either.
+    download.distrusted.add(bob);
+    expect(isLateAfter(4_000, 5_000, 3_000)).toBe(true);
+    download.distrusted.clear();
+    download.members.get(carol)!.isMute = true;
+    expect(isLateAfter(4_000, 5_000, 3_000)).toBe(true);
   });
 
   it('know how long the turns of another take, from its claim until it holds the extent', () => {
@@ -351,6 +360,10 @@ describe('turns at the origin', () => {
     expect(turn(2, 1_000, 2_500)).toEqual([undefined, 1_500]);
     expect(turn(3, 3_000, 3_700)).toEqual([1_500, 1_500]);
     expect(turn(4, 4_000, 6_000)).toEqual([1_500, 2_000]);
+    // Said once more after it was doubted, it is no turn.
+    applySuspicion(download, [...Array(19).keys()]);
+    applyMemberHas(download, alice, [...Array(19).keys()], 50_000);
+    expect(member.slowestTurnMs).toBe(2_000);
     // Without a claim it came from somebody else.
     applyMemberHas(download, alice, [...Array(5).keys()], 60_000);
     expect(member.slowestTurnMs).toBe(2_000);
@@ -437,6 +450,14 @@ describe('turns at the origin', () => {
     expect(download.members.get(alice)!.lateUntilMs).toBe(0);
   });
 
+  it('fix the owner of a whole stream with the first open extent, not with those behind it', () => {
+    const download = downloadOf(8 * MiB);
+    join(download, alice, []);
+    download.isOriginWhole = true;
+    turnsAt(download, 0);
+    expect(download.extents.map(({ owner }) => owner !== undefined)).toEqual([true, ...Array(7).fill(false)]);
+  });
+
   it('wait for a turn that is the whole blob as long as it moves', () => {
     const download = downloadOf(8 * MiB);
     join(download, alice, []);
@@ -490,10 +511,32 @@ describe('turns at the origin', () => {
     });
 
     it('are one more for each quarter of a second in which the origin may be asked', () => {
-      expect([dueAt(249), dueAt(250), dueAt(60_000)]).toEqual([3, 3, 8]);
-      expect(dueAt(1_000, { originNotBeforeMs: 900 })).toBe(3);
-      expect(dueAt(1_000, { originNotBeforeMs: 750 })).toBe(3);
-      expect(dueAt(1_001, { originNotBeforeMs: 750 })).toBe(4);
+      expect([dueAt(249), dueAt(250), dueAt(500), dueAt(60_000)]).toEqual([2, 3, 4, 8]);
+      expect([dueAt(1_000, { originNotBeforeMs: 751 }), dueAt(1_000, { originNotBeforeMs: 750 })]).toEqual([2, 3]);
+    });
+
+    it('are all of it for a node that is alone', () => {
+      const download = downloadOf(64 * MiB);
+      originTurns(self, [download], 0, started);
+      expect(download.extents.filter((state) => state.dueSinceMs !== undefined)).toHaveLength(8);
+    });
+
+    it('are one more for one that is held, however large the extents of the blob are', () => {
+      const head = Array.from({ length: 5 }, (_, piece) => piece);
+      const download = downloadOf(5 * 1024 * MiB, { held: [...head, 5] });
+      join(download, alice, []);
+      originTurns(self, [download], 0, started);
+      expect(download.extents.filter((state) => state.dueSinceMs !== undefined)).toHaveLength(4);
+    });
+
+    it('do not become more by a blob that this node cannot read there', () => {
+      const other = downloadOf(64 * MiB, { canAskOrigin: false, digest: `sha256:${'c'.repeat(64)}` as Digest });
+      const download = downloadOf(64 * MiB, { originNotBeforeMs: 1_000 });
+      for (const blob of [other, download]) join(blob, alice, [5, 6, 7, 8], { canAskOrigin: blob === download });
+      const due = () => download.extents.filter((state) => state.dueSinceMs !== undefined).length;
+      originTurns(self, [download, other], 1_000, started);
+      // Two, and two that alice holds of the blob itself; the head of the other is one of them.
+      expect(due()).toBe(3);
     });
   });
 
