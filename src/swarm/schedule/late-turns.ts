@@ -50,8 +50,8 @@ function lateFromMs(
 }
 
 /**
- * What the slowest turns of those that are believed take, but that one's: the median of them and of this node's own, so that a node
- * that was lucky does not call all others late, and at least this node's own. One that is slow, or says so, does not set the measure.
+ * What the slowest turns of those that are believed take, but that one's: the median of them and of this node's own, so that neither
+ * one that was lucky nor one that is slow, or says so, sets the measure; of two nobody knows which is which, and the own is taken.
  * Undefined = this node has had none, and so has nothing to hold against what is said.
  */
 function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined {
@@ -63,7 +63,7 @@ function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined 
     if (isCounted && member.slowestTurnMs !== undefined) slowestMs.push(member.slowestTurnMs);
   }
   slowestMs.sort((a, b) => a - b);
-  return Math.max(ownMs, slowestMs[Math.floor((slowestMs.length - 1) / 2)] ?? ownMs);
+  return slowestMs.length > 2 ? slowestMs[Math.floor((slowestMs.length - 1) / 2)] : ownMs;
 }
 
 /** At its pace it will be through before another who began now. */
