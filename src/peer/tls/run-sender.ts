@@ -1,5 +1,4 @@
-import type { ServerResponse } from 'node:http';
-import { raceAbort } from '../../lib/race-abort.ts';
+import type { Writable } from 'node:stream';
 import type { PieceRun } from '../bulk.ts';
 import type { BufferPool } from './buffer-pool.ts';
 
@@ -7,102 +6,117 @@ import type { BufferPool } from './buffer-pool.ts';
 export const buffersPerRun = 3;
 
 /**
- * Sends the bytes of a run in buffers of the pool, reading ahead. At most two writes are outstanding: with more, node joins them
- * into one writev, which TLS concatenates (half of the CPU time, libp2p.md 2.2).
+ * One and one behind it. With more, node joins them into one writev, which TLS concatenates (half of the CPU time, libp2p.md
+ * 2.2). The head of the answer counts as one: it goes alone.
+ */
+const maxWrites = 2;
+
+/**
+ * Sends the bytes of a run in buffers of the pool, straight to the socket, reading ahead. Used once. It ends with the last byte at the
+ * kernel, with the first failure, or with `cut`; a buffer that a read or a write may still be using then is discarded, never
+ * lent again.
  */
 export class RunSender {
   readonly #run: PieceRun;
-  readonly #response: ServerResponse;
   readonly #pool: BufferPool;
   readonly #chunkBytes: number;
   readonly #onSent: (bytes: number) => void;
-  #outstanding = 0;
+  readonly #ended = Promise.withResolvers<void>();
+  /** Being written, in order. */
+  readonly #written: Buffer[] = [];
+  #filling: Buffer | undefined;
+  #writes = 0;
+  #sentBytes = 0;
+  #isOver = false;
+  #onRoom: (() => void) | undefined;
 
-  constructor(
-    run: PieceRun,
-    response: ServerResponse,
-    pool: BufferPool,
-    chunkBytes: number,
-    onSent: (bytes: number) => void,
-  ) {
+  constructor(run: PieceRun, pool: BufferPool, chunkBytes: number, onSent: (bytes: number) => void) {
     this.#run = run;
-    this.#response = response;
     this.#pool = pool;
     this.#chunkBytes = chunkBytes;
     this.#onSent = onSent;
   }
 
+  get sentBytes(): number {
+    return this.#sentBytes;
+  }
+
   /** Whether bytes are waiting for the peer to take them. */
   get isWaitingForPeer(): boolean {
-    return this.#outstanding > 0;
+    return this.#writes > 0;
   }
 
-  /** Resolves when all bytes are with the kernel. */
-  async send(signal: AbortSignal): Promise<void> {
-    const writes: Promise<void>[] = [];
-    try {
-      for (let position = this.#run.start; position < this.#run.end; ) {
-        const length = Math.min(this.#chunkBytes, this.#run.end - position);
-        const buffer = await this.#read(position, length, signal);
-        try {
-          if (writes.length > 1) await writes.shift();
-          signal.throwIfAborted();
-        } catch (error) {
-          this.#pool.release(buffer);
-          throw error;
-        }
-        writes.push(this.#write(buffer, length, signal));
-        position += length;
-      }
-      for (const write of writes) await write;
-    } finally {
-      await Promise.allSettled(writes);
-    }
+  /** Resolves when head and bytes are with the kernel. Who aborts the signal cuts too. */
+  send(socket: Writable, head: string, signal: AbortSignal): Promise<void> {
+    this.#writes += 1;
+    socket.write(head, 'latin1', (error) => this.#onWritten(0, error));
+    this.#sendBytes(socket, signal).catch((error) => this.cut(error));
+    return this.#ended.promise;
   }
 
-  async #read(position: number, length: number, signal: AbortSignal): Promise<Buffer> {
-    const buffer = await this.#pool.acquire(this.#chunkBytes, signal);
-    try {
-      await this.#run.throttle(length, signal);
-      for (let at = 0; at < length; ) {
-        const count = await raceAbort(this.#run.read(buffer.subarray(at, length), position + at), signal);
-        if (count <= 0) throw new Error(`the source ended ${length - at} bytes early`);
-        at += count;
-      }
-      return buffer;
-    } catch (error) {
-      // A read that was given up may still write into it.
-      this.#pool.discard(buffer);
-      throw error;
-    }
+  /** Ends at once, without waiting for a read or for the peer. */
+  cut(reason: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    for (const buffer of this.#written) this.#pool.discard(buffer);
+    if (this.#filling !== undefined) this.#pool.discard(this.#filling);
+    this.#onRoom?.();
+    this.#ended.reject(reason);
   }
 
-  #write(buffer: Buffer, length: number, signal: AbortSignal): Promise<void> {
-    const view = length === buffer.length ? buffer : buffer.subarray(0, length);
-    const written = new Promise<void>((resolve, reject) => {
-      // After an abort the socket is destroyed and may never call back.
-      const onAbort = () => {
-        this.#pool.discard(buffer);
-        reject(signal.reason);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      this.#outstanding += 1;
-      this.#response.write(view, (error) => {
-        this.#outstanding -= 1;
-        if (signal.aborted) return;
-        signal.removeEventListener('abort', onAbort);
-        if (error) {
-          this.#pool.discard(buffer);
-          reject(error);
-          return;
-        }
-        this.#onSent(length);
+  async #sendBytes(socket: Writable, signal: AbortSignal): Promise<void> {
+    for (let position = this.#run.start; position < this.#run.end; ) {
+      const buffer = await this.#pool.acquire(this.#chunkBytes, signal);
+      if (this.#isOver) {
         this.#pool.release(buffer);
-        resolve();
-      });
+        return;
+      }
+      this.#filling = buffer;
+      const length = Math.min(this.#chunkBytes, this.#run.end - position);
+      const bytes = length === buffer.length ? buffer : buffer.subarray(0, length);
+      await this.#run.throttle(length, signal);
+      await this.#fill(bytes, position);
+      if (this.#writes >= maxWrites && !this.#isOver) await this.#room();
+      if (this.#isOver) return;
+      this.#filling = undefined;
+      this.#written.push(buffer);
+      this.#writes += 1;
+      socket.write(bytes, (error) => this.#onWritten(length, error));
+      position += length;
+    }
+  }
+
+  async #fill(bytes: Buffer, position: number): Promise<void> {
+    for (let at = 0; at < bytes.length && !this.#isOver; ) {
+      const count = await this.#run.read(at === 0 ? bytes : bytes.subarray(at), position + at);
+      if (count <= 0) throw new Error(`the source ended ${bytes.length - at} bytes early`);
+      at += count;
+    }
+  }
+
+  #room(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onRoom = resolve;
     });
-    // Awaited later; a failure before that must not count as unhandled.
-    written.catch(() => {});
-    return written;
+  }
+
+  #onWritten(length: number, error: Error | null | undefined): void {
+    if (this.#isOver) return;
+    if (error) {
+      this.cut(error);
+      return;
+    }
+    this.#writes -= 1;
+    const buffer = length === 0 ? undefined : this.#written.shift();
+    if (buffer !== undefined) {
+      this.#sentBytes += length;
+      this.#onSent(length);
+      this.#pool.release(buffer);
+    }
+    this.#onRoom?.();
+    this.#onRoom = undefined;
+    if (this.#writes > 0 || this.#sentBytes < this.#run.end - this.#run.start) return;
+    this.#isOver = true;
+    this.#ended.resolve();
   }
 }
