@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { startAdmin } from '../admin/start-admin.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { listenAddressText } from '../config/values.ts';
+import type { PeerId } from '../content/peer-id.ts';
 import { createPrefixVerifiers } from '../content/threaded-prefix-verifiers.ts';
 import { createHealth } from '../health/conditions.ts';
 import { observeHealth } from '../health/observe.ts';
@@ -16,6 +17,8 @@ import type { PieceSource } from '../peer/bulk.ts';
 import { loadIdentity } from '../peer/identity.ts';
 import { createBulkClient } from '../peer/tls/bulk-client.ts';
 import { startBulkServer } from '../peer/tls/bulk-server.ts';
+import { channelProtocol } from '../peer/tls/certificate.ts';
+import { createTlsChannels } from '../peer/tls/tls-channels.ts';
 import { startRegistry } from '../registry/start-registry.ts';
 import { openStore } from '../store/disk/open-store.ts';
 import { createStoreMetrics } from '../store/store-metrics.ts';
@@ -31,7 +34,7 @@ import { binding } from './listen-error.ts';
 import { adminOptions } from './options/admin-options.ts';
 import { imagesOptions } from './options/image-options.ts';
 import { originOptions } from './options/origin-options.ts';
-import { bulkClientOptions, bulkServerOptions } from './options/peer-options.ts';
+import { bulkClientOptions, bulkServerOptions, tlsChannelsOptions } from './options/peer-options.ts';
 import { registryOptions } from './options/registry-options.ts';
 import { diskLimits, historyOptions, storeOptions, verifierOptions } from './options/store-options.ts';
 import { swarmOptions } from './options/swarm-options.ts';
@@ -104,6 +107,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
   const { network, directory, membership, tagHints } = fleet;
 
   const peerDeps = { identity, clock, metrics, logger: part('peer') };
+  const isMember = (peer: PeerId) => network.findPeer(peer) !== undefined;
+  const channels = unwinding.use(createTlsChannels({ ...peerDeps, isMember }, tlsChannelsOptions));
   const bulk = unwinding.use(createBulkClient(peerDeps, bulkClientOptions(config)));
   // Each needs the other: the server comes first, so that the swarm has a port to tell, and has those wait who ask before it can give.
   const sharing = Promise.withResolvers<PieceSource>();
@@ -114,7 +119,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         {
           ...peerDeps,
           source: { openPieces: async (...request) => (await sharing.promise).openPieces(...request) },
-          isMember: (peer) => network.findPeer(peer) !== undefined,
+          isMember,
+          protocols: new Map([[channelProtocol, (socket, peer) => channels.accept(socket, peer)]]),
         },
         bulkListen,
       ),
@@ -128,6 +134,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         origin,
         directory,
         network,
+        direct: channels,
         bulk,
         verifiers,
         identity,

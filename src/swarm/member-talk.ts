@@ -8,8 +8,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
-import type { MemberLinks } from './member-links.ts';
-import type { SwarmMessage } from './messages.ts';
+import type { MemberLinks, MemberMessage } from './member-links.ts';
 import { markBytes, markOf } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import { extentsOf, type RequestState } from './schedule/state.ts';
@@ -125,18 +124,18 @@ export class MemberTalk {
   }
 
   /** Tells every member that still fetches. */
-  tell(digest: Digest, message: SwarmMessage): void {
+  tell(digest: Digest, message: MemberMessage): void {
     for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
       if (member.isFetching) this.#links.send(member.peer, message);
     }
   }
 
-  tellOne(peer: PeerId, message: SwarmMessage): void {
+  tellOne(peer: PeerId, message: MemberMessage): void {
     this.#links.send(peer, message);
   }
 
   /** Tells every member, also those that hold all: a piece is no less wrong for that. */
-  tellAll(digest: Digest, message: SwarmMessage): void {
+  tellAll(digest: Digest, message: MemberMessage): void {
     for (const peer of this.#deps.scheduler.downloads.get(digest)?.members.keys() ?? [])
       this.#links.send(peer, message);
   }
@@ -160,7 +159,7 @@ export class MemberTalk {
     for (const claim of this.#claims(digest, startedBeforeMs)) this.tell(digest, claim);
   }
 
-  stateOf(download: BlobDownload, wantsReply: boolean): SwarmMessage {
+  stateOf(download: BlobDownload, wantsReply: boolean): MemberMessage {
     const state = this.#deps.scheduler.downloads.get(download.digest);
     const isComplete = download.state === 'complete';
     return {
@@ -174,8 +173,8 @@ export class MemberTalk {
     };
   }
 
-  receive(peer: PeerId, message: SwarmMessage): void {
-    if (message.kind === 'hello' || this.#deps.bans.has(peer)) return;
+  receive(peer: PeerId, message: MemberMessage): void {
+    if (this.#deps.bans.has(peer)) return;
     const { scheduler } = this.#deps;
     const { digest } = message;
     const pieceCount = this.#deps.downloads.get(digest)?.plan.pieceCount ?? 0;
@@ -215,16 +214,20 @@ export class MemberTalk {
 
   #tellLacking(digest: Digest, pieces: readonly number[]): void {
     const held = this.#deps.downloads.get(digest)?.heldPieces;
+    const all = pieces.flatMap((piece) => held?.get(piece) ?? []);
+    // Most members lack all of it, and one message serves them.
+    let toAll: MemberMessage | undefined;
     for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
       if (!member.isFetching) continue;
-      const news = pieces.flatMap((piece) => (member.have.has(piece) ? [] : (held?.get(piece) ?? [])));
+      const news = all.filter(({ index }) => !member.have.has(index));
       if (news.length === 0) continue;
-      const marks = Buffer.concat(news.map(markOf));
-      this.#links.send(member.peer, { kind: 'have', digest, pieces: news.map(({ index }) => index), marks });
+      if (news.length === all.length) toAll ??= haveOf(digest, all);
+      const message = news.length === all.length ? toAll : undefined;
+      this.#links.send(member.peer, message ?? haveOf(digest, news));
     }
   }
 
-  #receiveState(peer: PeerId, message: SwarmMessage & { kind: 'state' }): void {
+  #receiveState(peer: PeerId, message: MemberMessage & { kind: 'state' }): void {
     const { digest } = message;
     const { scheduler } = this.#deps;
     const download = this.#deps.downloads.get(digest);
@@ -266,10 +269,10 @@ export class MemberTalk {
     this.#links.send(peer, this.stateOf(download, true));
   }
 
-  #claims(digest: Digest, startedBeforeMs: number): SwarmMessage[] {
+  #claims(digest: Digest, startedBeforeMs: number): MemberMessage[] {
     const state = this.#deps.scheduler.downloads.get(digest);
     if (state === undefined) return [];
-    const claims: SwarmMessage[] = [];
+    const claims: MemberMessage[] = [];
     for (const request of this.#deps.scheduler.requests.values()) {
       if (request.digest !== digest || request.peer !== undefined || request.startedMs >= startedBeforeMs) continue;
       for (const extent of extentsOf(state, request)) {
@@ -285,4 +288,8 @@ export class MemberTalk {
     if (this.#deps.downloads.has(digest)) this.#providers.set(digest, providers);
     return providers;
   }
+}
+
+function haveOf(digest: Digest, pieces: readonly SignedPiece[]): MemberMessage {
+  return { kind: 'have', digest, pieces: pieces.map(({ index }) => index), marks: Buffer.concat(pieces.map(markOf)) };
 }

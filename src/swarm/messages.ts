@@ -5,7 +5,7 @@ import { type Digest, findDigest } from '../oci/digest.ts';
 import { markBytes } from './piece-mark.ts';
 
 /**
- * What members of swarms say to each other on `/shoal/swarm/1`. A frame carries any number of messages; each starts with its kind.
+ * What members of swarms say to each other, on `/shoal/swarm/1` until a direct channel is there. A frame carries any number of messages; each starts with its kind.
  * Strictly parsed: an unknown kind or a field out of bounds makes the whole frame WIRE_INVALID.
  */
 export const swarmProtocol = 'swarm';
@@ -39,9 +39,11 @@ export type SwarmMessage =
   /** The origin ignores Range for this blob: one member streams all of it. */
   | { readonly kind: 'whole'; readonly digest: Digest }
   /** A piece as this node holds it, with the word of who read it: whoever holds another version should look who is right. */
-  | { readonly kind: 'signed'; readonly digest: Digest; readonly piece: SignedPiece };
+  | { readonly kind: 'signed'; readonly digest: Digest; readonly piece: SignedPiece }
+  /** Last on a channel: whatever follows comes on the direct one. */
+  | { readonly kind: 'moved' };
 
-const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole', 'signed'] as const;
+const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole', 'signed', 'moved'] as const;
 
 // 16 TiB at 4 MiB pieces; far above any layer, far below what arithmetic bears.
 const maxPieces = 1 << 22;
@@ -55,7 +57,14 @@ const hostPattern = /^[A-Za-z0-9._:-]*$/;
 
 export function encodeFrame(messages: readonly SwarmMessage[]): Uint8Array {
   const writer = new WireWriter();
-  for (const message of messages) encodeMessage(writer, message);
+  for (const message of messages) writeMessage(writer, message);
+  return writer.finish();
+}
+
+/** Gives a message as it stands in a frame: frames are messages one behind the other. */
+export function encodeMessage(message: SwarmMessage): Uint8Array {
+  const writer = new WireWriter();
+  writeMessage(writer, message);
   return writer.finish();
 }
 
@@ -70,7 +79,7 @@ export function decodeFrame(bytes: Uint8Array): SwarmMessage[] {
   return messages;
 }
 
-function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
+function writeMessage(writer: WireWriter, message: SwarmMessage): void {
   writer.number(kinds.indexOf(message.kind));
   if (message.kind === 'hello') {
     writer
@@ -79,6 +88,7 @@ function encodeMessage(writer: WireWriter, message: SwarmMessage): void {
       .text(message.zone);
     return;
   }
+  if (message.kind === 'moved') return;
   writer.text(message.digest);
   switch (message.kind) {
     case 'state': {
@@ -116,6 +126,7 @@ function decodeMessage(reader: WireReader): SwarmMessage {
     if (!hostPattern.test(bulkHost)) throw new WireError('WIRE_INVALID', 'not a host');
     return { kind, bulkPort, ...(bulkHost === '' ? {} : { bulkHost }), zone: reader.text(64) };
   }
+  if (kind === 'moved') return { kind };
   const digest = findDigest(reader.text(136));
   if (digest === undefined) throw new WireError('WIRE_INVALID', 'not a digest');
   switch (kind) {

@@ -8,6 +8,7 @@ import type { Origin } from '../../src/origin/origin.ts';
 import type { PieceSource } from '../../src/peer/bulk.ts';
 import { generateIdentity, type PeerIdentity } from '../../src/peer/identity.ts';
 import { createMemoryBulk } from '../../src/peer/memory/memory-bulk.ts';
+import { createMemoryDirectChannels } from '../../src/peer/memory/memory-direct-channels.ts';
 import {
   createMemoryNetworkHub,
   type MemoryNetworkHub,
@@ -125,6 +126,7 @@ export async function startSwarmFleet(
         origin: options.origin?.(index) ?? origin,
         directory: options.directory?.(index, directory) ?? directory,
         network,
+        direct: createMemoryDirectChannels(network),
         bulk: bulk.createClient(identity.peerId),
         verifiers,
         identity,

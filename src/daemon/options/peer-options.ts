@@ -4,6 +4,7 @@ import { decideListenHost } from '../../peer/libp2p/fleet.ts';
 import type { Libp2pNetworkOptions } from '../../peer/libp2p/libp2p-network.ts';
 import type { BulkClientOptions } from '../../peer/tls/bulk-client.ts';
 import type { BulkServerOptions } from '../../peer/tls/bulk-server.ts';
+import type { TlsChannelsOptions } from '../../peer/tls/tls-channels.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -12,6 +13,16 @@ const MiB = 1024 * KiB;
 function peerListenAddress(asked: ListenAddress, hasSecret: boolean): ListenAddress {
   return { host: decideListenHost(asked.host, hasSecret).host, port: asked.port };
 }
+
+/** For channels of either plane. */
+const channelOptions = {
+  closeTimeoutMs: 5_000,
+  // Eight of the largest messages: a burst of announcements fits, a peer that does not read is dropped.
+  maxSendQueueBytes: 1 * MiB,
+  maxReceiveQueueBytes: 512 * KiB,
+};
+
+export const tlsChannelsOptions: TlsChannelsOptions = { ...channelOptions, dialTimeoutMs: 5_000 };
 
 /** The control plane, but for its services. */
 export function networkOptions(
@@ -32,10 +43,7 @@ export function networkOptions(
     // A dead peer is noticed within a minute; its transfers are noticed by their own stall long before.
     pingIntervalMs: 20_000,
     silentIntervals: 3,
-    closeTimeoutMs: 5_000,
-    // Eight of the largest messages: a burst of announcements fits, a peer that does not read is dropped.
-    maxSendQueueBytes: 1 * MiB,
-    maxReceiveQueueBytes: 512 * KiB,
+    ...channelOptions,
     // One for the directory, one for tags, two for the swarm, and as many again while they are being replaced.
     maxChannelsPerPeer: 8,
   };
@@ -59,12 +67,13 @@ export function bulkClientOptions(config: Config): BulkClientOptions {
 export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServerOptions {
   return {
     listen: peerListenAddress(config.peer.bulkListen, hasSecret),
-    maxConnections: config.peer.maxConnections,
+    // A channel, and two connections for pieces; up to four for moments.
+    maxConnections: 3 * config.peer.maxConnections,
     // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
     maxRequests: 2 * config.swarm.uploadSlots,
     maxRequestsPerPeer: 4,
-    // One TLS record is 16 KiB; 256 KiB keeps system calls rare and a stalled peer cheap.
-    chunkBytes: 256 * KiB,
+    // One TLS record is 16 KiB; 512 KiB keeps reads of the file and system calls rare and a stalled peer cheap.
+    chunkBytes: 512 * KiB,
     handshakeTimeoutMs: 5_000,
     headersTimeoutMs: 10_000,
     keepAliveMs: 60_000,

@@ -47,7 +47,8 @@ export class MemoryChannel implements Channel {
       this.close();
       throw new PeerError('PEER_OVERFLOW', 'send queue is full', { details: { peer: this.peer } });
     }
-    const copy = message.slice();
+    // A Buffer's slice() would share its memory.
+    const copy = new Uint8Array(message);
     this.#queuedBytes += copy.length;
     this.#deliver(() => {
       this.#queuedBytes -= copy.length;

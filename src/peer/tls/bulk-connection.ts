@@ -3,8 +3,8 @@ import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { BulkAddress } from '../bulk.ts';
-import { PeerError } from '../errors.ts';
-import { bulkProtocol, findSocketPeer } from './certificate.ts';
+import { bulkProtocol } from './certificate.ts';
+import { provePeer } from './secure-dial.ts';
 
 /** Takes what arrives on a connection while a request owns it. */
 export interface ConnectionOwner {
@@ -68,38 +68,9 @@ export class BulkConnection {
   ): Promise<BulkConnection> {
     signal.throwIfAborted();
     const connection = new BulkConnection(deps.context, address);
-    const socket = connection.#socket;
-    const details = { peer, address: `${address.host}:${address.port}` };
-    const ended = Promise.withResolvers<never>();
-    const onAbort = () => ended.reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    const cancelTimer = deps.clock.schedule(timeoutMs, () =>
-      ended.reject(
-        new PeerError('PEER_STALLED', `${peer} does not finish the handshake`, {
-          details: { ...details, stage: 'dial' },
-        }),
-      ),
-    );
-    socket.once('close', () => {
-      const cause = connection.#error;
-      ended.reject(new PeerError('PEER_UNREACHABLE', `cannot connect to ${peer}`, { cause, details }));
-    });
-    const secured = new Promise<void>((resolve) => socket.once('secureConnect', resolve));
-    try {
-      await Promise.race([secured, ended.promise]);
-      const actual = findSocketPeer(socket, deps.clock);
-      if (actual !== peer || socket.alpnProtocol !== bulkProtocol) {
-        throw new PeerError('PEER_UNTRUSTED', `${details.address} is not ${peer}`, { details: { ...details, actual } });
-      }
-      return connection;
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    } finally {
-      cancelTimer();
-      signal.removeEventListener('abort', onAbort);
-      ended.promise.catch(() => {});
-    }
+    const target = { peer, address, protocol: bulkProtocol, timeoutMs };
+    await provePeer(connection.#socket, target, deps.clock, signal);
+    return connection;
   }
 
   get isClosed(): boolean {

@@ -7,6 +7,8 @@ import { type Credentials, createPeerCertificate, findCertificatePeer } from './
 
 /** Names the protocol in the TLS handshake; a client without ALPN (curl --no-alpn) is served too. */
 export const bulkProtocol = 'shoal-bulk/1';
+/** Names a channel of messages on the same port. */
+export const channelProtocol = 'shoal-channel/1';
 
 // AES-128-GCM costs half of AES-256 or ChaCha20 with AES-NI (libp2p.md 2.1); ChaCha20 serves machines without it.
 const ciphers = 'TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256';

@@ -5,6 +5,7 @@ import { silentLogger } from '../../../src/lib/logger.ts';
 import { TaskGroup } from '../../../src/lib/task-group.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { generateIdentity } from '../../../src/peer/identity.ts';
+import { createMemoryDirectChannels } from '../../../src/peer/memory/memory-direct-channels.ts';
 import { createMemoryNetworkHub, type MemoryPeerNetwork } from '../../../src/peer/memory/memory-network.ts';
 import type { Channel } from '../../../src/peer/peer-network.ts';
 import { createMemoryStore } from '../../../src/store/memory/memory-store.ts';
@@ -35,7 +36,7 @@ describe('the links of a node', () => {
     const network = hub.join(peer);
     const events: string[] = [];
     const links = new MemberLinks(
-      { clock: systemClock, network, logger: silentLogger, tasks },
+      { clock: systemClock, network, direct: createMemoryDirectChannels(network), logger: silentLogger, tasks },
       { bulkPort, bulkHost, zone: `zone-${peer}` },
       {
         ready: (other, zone) => events.push(`ready ${other} ${zone}`),
@@ -44,6 +45,8 @@ describe('the links of a node', () => {
       },
     );
     network.handle(swarmProtocol, (channel) => links.accept(channel));
+    const direct = createMemoryDirectChannels(network);
+    direct.handle((channel) => links.acceptDirect(channel));
     return { network, events, links };
   }
   const connect = (one: { network: MemoryPeerNetwork }, other: { network: MemoryPeerNetwork }) =>
@@ -114,6 +117,95 @@ describe('the links of a node', () => {
     expect(one.links.findAddress(bob)).toBeUndefined();
     one.links.send(bob, leave);
     await until(() => raw.channels.length === 2 && raw.frames.flat().length === 4, 'a new link is open');
+    await tasks.stop();
+  });
+
+  /** The other end of a link and of its direct channel, by hand. */
+  async function direct() {
+    const one = start(alice, 11);
+    const raw = startRaw(bob);
+    const before = Promise.withResolvers<Channel>();
+    const after = Promise.withResolvers<Channel>();
+    const frames: SwarmMessage[][] = [];
+    createMemoryDirectChannels(raw.network).handle((channel) => {
+      tasks.run(async () => {
+        for await (const frame of channel.messages()) frames.push(decodeFrame(frame));
+      });
+      after.resolve(channel);
+    });
+    await connect(one, raw);
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    before.resolve(raw.channels[0]!);
+    return { one, raw, frames, first: await before.promise, after: after.promise };
+  }
+  const hello = encodeFrame([{ kind: 'hello', bulkPort: 5, zone: '' }]);
+  const moved = encodeFrame([{ kind: 'moved' }]);
+
+  it('move to a direct channel once the other’s bulk address is known, saying so last', async () => {
+    const { one, raw, frames, first, after } = await direct();
+    expect(alice < bob).toBe(true);
+    first.send(hello);
+    const channel = await after;
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'the last word came');
+    one.links.send(bob, leave);
+    await until(() => frames.length === 1, 'it came on the direct channel');
+    // What overtakes on the direct channel waits for the last word on the first.
+    channel.send(encodeFrame([{ kind: 'whole', digest }]));
+    first.send(encodeFrame([leave]));
+    first.send(moved);
+    await until(() => one.events.includes('whole bob'), 'both came');
+    expect(one.events.slice(-2)).toEqual(['leave bob', 'whole bob']);
+    expect(raw.frames.flat().map(({ kind }) => kind)).toEqual(['hello', 'leave', 'moved']);
+    await tasks.stop();
+  });
+
+  it.each([
+    ['direct', (first: Channel, second: Channel) => (first.isOpen ? second.close() : undefined)],
+    ['first', (first: Channel) => first.close()],
+  ])('are gone when the %s channel is', async (_, breakIt) => {
+    const { one, first, after } = await direct();
+    first.send(hello);
+    first.send(moved);
+    const channel = await after;
+    breakIt(first, channel);
+    await until(() => one.events.includes('gone bob'), 'the link is gone');
+    await until(() => !first.isOpen && !channel.isOpen, 'both channels are closed');
+    await tasks.stop();
+  });
+
+  it('take one direct channel only, and none without a link', async () => {
+    const { one, raw, first, after } = await direct();
+    first.send(hello);
+    await after;
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'the first is in use');
+    const again = await createMemoryDirectChannels(raw.network).open(
+      alice,
+      { host: '', port: 0 },
+      AbortSignal.timeout(15_000),
+    );
+    await until(() => !again.isOpen, 'the second is closed');
+    const stranger = hub.join(carol);
+    await stranger.dial(one.network.addresses()[0]!, AbortSignal.timeout(15_000));
+    const refused = await createMemoryDirectChannels(stranger).open(
+      alice,
+      { host: '', port: 0 },
+      AbortSignal.timeout(15_000),
+    );
+    await until(() => !refused.isOpen, 'there is no link to it');
+    await tasks.stop();
+  });
+
+  it('go on without a direct channel where none can be had', async () => {
+    const one = start(alice, 11);
+    const raw = startRaw(bob);
+    await connect(one, raw);
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    raw.channels[0]!.send(hello);
+    await until(() => one.events.includes('ready bob '), 'the hello came');
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 3, 'it came on the first channel');
     await tasks.stop();
   });
 
@@ -279,7 +371,6 @@ describe('the talk of a node', () => {
 
   it('tells the scheduler of pieces, claims, releases, leaves and whole origins', async () => {
     const { talk, digest: blob, state, scheduler, members, marks } = await setUp();
-    talk.receive(alice, { kind: 'hello', bulkPort: 1, zone: '' });
     talk.receive(alice, state());
     talk.receive(alice, { kind: 'have', digest: blob, pieces: [3, 4_000], marks: new Uint8Array(20) });
     expect(marks).toEqual([3]);
