@@ -50,8 +50,8 @@ export class PieceShare implements PieceSource {
   readonly #deps: PieceShareDeps;
   readonly #options: PieceShareOptions;
   readonly #queue: UploadQueue;
-  readonly #signed = new LRUCache<Digest, readonly SignedPiece[]>({ max: cachedBlobs });
-  readonly #computing = new SingleFlight<Digest, readonly SignedPiece[]>();
+  readonly #signed = new LRUCache<Digest, SignedPiece[]>({ max: cachedBlobs });
+  readonly #computing = new SingleFlight<Digest, SignedPiece[]>();
 
   constructor(deps: PieceShareDeps, options: PieceShareOptions) {
     this.#deps = deps;
@@ -152,7 +152,7 @@ export class PieceShare implements PieceSource {
     let loaded = -1;
     return {
       blob,
-      pieces: all.slice(first, first + count),
+      pieces: this.#ownWord(blob, all, first, count),
       read: async (target: Uint8Array, position: number) => {
         let index = loaded;
         const current = index < 0 ? undefined : pieceRange(plan, index);
@@ -204,29 +204,35 @@ export class PieceShare implements PieceSource {
     return new PeerError('PEER_ABSENT', what, { details: { digest } });
   }
 
-  async #signedPieces(blob: BlobKey, signal: AbortSignal): Promise<readonly SignedPiece[]> {
+  async #signedPieces(blob: BlobKey, signal: AbortSignal): Promise<SignedPiece[]> {
     const cached = this.#signed.get(blob.digest);
     if (cached !== undefined) return cached;
     return this.#computing.run(blob.digest, signal, async (abort) => {
-      const { blobs, identity } = this.#deps;
-      const kept = await blobs.findSignedPieces(blob.digest);
-      let pieces: readonly SignedPiece[];
-      if (kept?.length !== planPieces(blob.sizeBytes).pieceCount) {
+      const { blobs } = this.#deps;
+      let pieces = await blobs.findSignedPieces(blob.digest);
+      if (pieces?.length !== planPieces(blob.sizeBytes).pieceCount) {
         // Stored whole, or the index was rebuilt.
         pieces = await this.#computePieces(blob, abort);
-      } else if (kept.every(({ signer }) => signer === identity.peerId)) {
-        pieces = kept;
-      } else {
-        // This node verified the digest over these very hashes, so it stands for them: who refuses the word of one signer,
-        // for a lie about another blob, can still have the bytes from here.
-        pieces = kept.map((piece) =>
-          piece.signer === identity.peerId ? piece : signPiece(identity, blob, piece.index, piece.hash),
-        );
+        await blobs.writeSignedPieces(blob.digest, pieces);
       }
-      if (pieces !== kept) await blobs.writeSignedPieces(blob.digest, pieces);
-      this.#signed.set(blob.digest, pieces);
-      return pieces;
+      const own = [...pieces];
+      this.#signed.set(blob.digest, own);
+      return own;
     });
+  }
+
+  /**
+   * This node verified the digest over these very hashes, so it stands for them: who refuses the word of one signer, for a lie about another blob,
+   * can still have the bytes from here. Signed as they are asked for: all of a layer at once would hold up everything else for a moment.
+   */
+  #ownWord(blob: BlobKey, pieces: SignedPiece[], first: number, count: number): readonly SignedPiece[] {
+    const { identity } = this.#deps;
+    for (let index = first; index < first + count; index += 1) {
+      const piece = pieces[index];
+      if (piece !== undefined && piece.signer !== identity.peerId)
+        pieces[index] = signPiece(identity, blob, piece.index, piece.hash);
+    }
+    return pieces.slice(first, first + count);
   }
 
   /** Reads all of the blob, the digest once more with it: what is signed here must not be what rotted on disk meanwhile. */

@@ -11,6 +11,7 @@ import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { Origin } from '../origin/origin.ts';
 import type { BulkClient, PieceSource } from '../peer/bulk.ts';
+import type { DirectChannels } from '../peer/direct-channels.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -50,6 +51,7 @@ export interface SwarmDeps {
   readonly origin: Origin;
   readonly directory: Directory;
   readonly network: PeerNetwork;
+  readonly direct: DirectChannels;
   readonly bulk: BulkClient;
   readonly verifiers: PrefixVerifiers;
   readonly identity: NodeIdentity;
@@ -71,7 +73,7 @@ const tickMs = 100;
 const claimEveryTicks = 8;
 const haveEveryTicks = 2;
 // A decision looks at every missing piece: one for all that happened within a moment too short to be felt.
-const decideAfterMs = 2;
+const decideAfterMs = 5;
 // Short downloads end between ticks; where their time went is looked at when something begins, but not for every piece.
 const observeStepMs = 10;
 // Pieces that no request brought; the scheduler counts from one.
@@ -123,7 +125,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     const bansDeps = { ...deps, self: identity.peerId, scheduler: this.#scheduler, metrics: this.#metrics };
     this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
     this.#links = new MemberLinks(
-      { network, clock, logger, tasks: this.#tasks },
+      { network, direct: deps.direct, clock, logger, tasks: this.#tasks },
       { bulkPort: options.bulkPort, bulkHost: options.bulkHost, zone: options.zone },
       {
         ready: (peer, zone) => {
@@ -251,6 +253,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     });
     this.#cleanUp.push(
       network.handle(swarmProtocol, (channel) => this.#links.accept(channel)),
+      deps.direct.handle((channel) => this.#links.acceptDirect(channel)),
       network.onPeerChange((change) => {
         if (change.kind === 'disconnected') return this.#links.drop(change.peer);
         this.#links.prepare(change.peer);
