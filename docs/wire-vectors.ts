@@ -94,6 +94,8 @@ export async function wireVectors(): Promise<string> {
     ],
     ['swarm: have piece 0', hex(encodeFrame([{ kind: 'have', digest, pieces: [0], marks: markOf(piece) }]))],
     ['swarm: signed piece 0', hex(encodeFrame([{ kind: 'signed', digest, piece }]))],
+    ['swarm: piece 0, given', hex(encodeFrame([{ kind: 'piece', digest, piece, bytes: content }]))],
+    ['swarm: moved', hex(encodeFrame([{ kind: 'moved' }]))],
     ['swarm: claim extent 0, no byte yet', hex(encodeFrame([{ kind: 'claim', digest, extent: 0, receivedBytes: 0 }]))],
     ['signed piece: message that is signed', hex(signedPieceMessage(blob, 0, hash))],
     ['signed piece: BLAKE3 of the piece', hex(hash)],

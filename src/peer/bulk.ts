@@ -14,6 +14,8 @@ export interface BulkClient {
    * @throws PEER_UNREACHABLE, PEER_UNTRUSTED, PEER_STALLED, PEER_ABSENT, PEER_BUSY, PEER_CUT, PEER_PROTOCOL
    */
   fetchPieces(request: PieceRequest, signal: AbortSignal): Promise<void>;
+  /** Connects to a peer that will be asked soon, if no connection to it is there; nothing comes of it when that fails. */
+  prepare(peer: PeerId, address: BulkAddress): void;
 }
 
 export interface PieceRequest {

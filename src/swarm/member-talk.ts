@@ -9,6 +9,7 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberLinks, MemberMessage } from './member-links.ts';
+import { maxTellBytes } from './messages.ts';
 import { markBytes, markOf } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import { extentsOf, type RequestState } from './schedule/state.ts';
@@ -30,14 +31,21 @@ export interface MemberTalkDeps {
   readonly onMark: (peer: PeerId, digest: Digest, piece: number, mark: Uint8Array) => void;
   /** A member shows a piece as it holds it. */
   readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
+  /** A member gives a small piece unasked. */
+  readonly onPiece: (peer: PeerId, digest: Digest, piece: SignedPiece, bytes: Uint8Array) => void;
+  /** Something will be asked of a member soon. */
+  readonly onMeet: (peer: PeerId) => void;
 }
 
 // Below this many holders a piece is news. Three uplinks feed a new piece to a fleet in a few rounds of doubling.
 const rareHolders = 3;
 
-// Common pieces are told of every 200 ms among so many members, in a larger fleet less often: there more of them fit into one message,
+// Common pieces are told of within 200 ms among so many members, in a larger fleet later: there more of them fit into one message,
 // and enough holders of each are known meanwhile. A sixth of the CPU of 32 nodes goes into messages among them.
 const membersPerRound = 8;
+
+// What giving a small blob to all may cost this node's link: half a second of a slow one.
+const maxGivenBytes = 256 * 1024;
 
 // A link that overflowed or could not be opened: long enough for a busy peer to catch up, short against a download.
 const greetAgainMs = 1_000;
@@ -51,8 +59,8 @@ export class MemberTalk {
   readonly #silent = new Map<Digest, Set<PeerId>>();
   /** Lost with their link only, and to be greeted again soon. */
   readonly #lost = new Set<PeerId>();
-  /** Pieces to be told of with the next round, since enough members hold them already. */
-  readonly #unhurried = new Map<Digest, Set<number>>();
+  /** Pieces that enough members hold already, and the round since which the first of them waits to be told of. */
+  readonly #unhurried = new Map<Digest, { readonly pieces: Set<number>; readonly sinceRound: number }>();
   #round = 0;
 
   constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send'>) {
@@ -99,27 +107,37 @@ export class MemberTalk {
   }
 
   /**
-   * Tells members that lack a piece: at once while few hold it, so that it spreads from many; with the next round when it is common,
-   * so that a fleet of N does not exchange N * N messages per piece.
+   * Tells members that lack a piece: at once while few hold it, so that it spreads from many; when it is common with whatever else is told, in a
+   * few rounds at the latest, so that a fleet of N does not exchange N * N messages per piece.
    */
   tellHave(digest: Digest, piece: number): void {
     const holders = this.#deps.scheduler.downloads.get(digest)?.availability[piece] ?? 0;
-    if (holders < rareHolders) {
-      this.#tellLacking(digest, [piece]);
-      return;
-    }
-    const pieces = this.#unhurried.get(digest) ?? new Set();
-    this.#unhurried.set(digest, pieces.add(piece));
+    const waiting = this.#unhurried.get(digest) ?? { pieces: new Set(), sinceRound: this.#round };
+    waiting.pieces.add(piece);
+    this.#unhurried.set(digest, waiting);
+    if (holders < rareHolders) this.#tellWaiting(digest);
   }
 
-  /** Tells of what was held back; the more members there are, the more of it goes into one message. */
+  /**
+   * Gives a blob of one small piece to all that lack it, as the one who has just read it at the origin: what each of them would ask for next, and
+   * what clients wait for first. Returns whether that was the way to tell of it.
+   */
+  givePiece(digest: Digest, piece: SignedPiece, bytes: Uint8Array): boolean {
+    const download = this.#deps.scheduler.downloads.get(digest);
+    if (download === undefined || download.plan.pieceCount > 1 || bytes.length > maxTellBytes) return false;
+    if (bytes.length * download.members.size > maxGivenBytes) return false;
+    const message: MemberMessage = { kind: 'piece', digest, piece, bytes };
+    for (const member of download.members.values())
+      if (member.isFetching && !member.have.has(piece.index)) this.#links.send(member.peer, message);
+    return true;
+  }
+
+  /** Tells of what has waited long enough; the more members there are, the more of it goes into one message. */
   tellUnhurried(): void {
     this.#round += 1;
-    for (const [digest, pieces] of this.#unhurried) {
+    for (const [digest, { sinceRound }] of this.#unhurried) {
       const members = this.#deps.scheduler.downloads.get(digest)?.members.size ?? 0;
-      if (this.#round % Math.max(1, Math.ceil(members / membersPerRound)) > 0) continue;
-      this.#tellLacking(digest, [...pieces]);
-      this.#unhurried.delete(digest);
+      if (this.#round - sinceRound >= Math.max(1, Math.ceil(members / membersPerRound))) this.#tellWaiting(digest);
     }
   }
 
@@ -152,11 +170,15 @@ export class MemberTalk {
     for (const extent of extentsOf(state, request)) {
       this.tell(request.digest, { kind: 'claim', digest: request.digest, extent, receivedBytes: 0 });
     }
+    // The frames are on their way anyhow.
+    this.#tellWaiting(request.digest);
   }
 
   /** Tells how far this node's own requests to the origin are, those that take long enough for others to wonder. */
   tellClaims(digest: Digest, startedBeforeMs: number): void {
-    for (const claim of this.#claims(digest, startedBeforeMs)) this.tell(digest, claim);
+    const claims = this.#claims(digest, startedBeforeMs);
+    for (const claim of claims) this.tell(digest, claim);
+    if (claims.length > 0) this.#tellWaiting(digest);
   }
 
   stateOf(download: BlobDownload, wantsReply: boolean): MemberMessage {
@@ -209,12 +231,17 @@ export class MemberTalk {
       case 'signed':
         this.#deps.onSigned(peer, digest, message.piece);
         break;
+      case 'piece':
+        if (message.piece.index < pieceCount) this.#deps.onPiece(peer, digest, message.piece, message.bytes);
+        break;
     }
   }
 
-  #tellLacking(digest: Digest, pieces: readonly number[]): void {
+  #tellWaiting(digest: Digest): void {
     const held = this.#deps.downloads.get(digest)?.heldPieces;
-    const all = pieces.flatMap((piece) => held?.get(piece) ?? []);
+    const all = [...(this.#unhurried.get(digest)?.pieces ?? [])].flatMap((piece) => held?.get(piece) ?? []);
+    this.#unhurried.delete(digest);
+    if (all.length === 0) return;
     // Most members lack all of it, and one message serves them.
     let toAll: MemberMessage | undefined;
     for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
@@ -266,6 +293,7 @@ export class MemberTalk {
     if (download === undefined || download.hasEnded) return;
     const silent = this.#silent.get(digest) ?? new Set();
     this.#silent.set(digest, silent.add(peer));
+    this.#deps.onMeet(peer);
     this.#links.send(peer, this.stateOf(download, true));
   }
 

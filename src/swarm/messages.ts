@@ -40,10 +40,12 @@ export type SwarmMessage =
   | { readonly kind: 'whole'; readonly digest: Digest }
   /** A piece as this node holds it, with the word of who read it: whoever holds another version should look who is right. */
   | { readonly kind: 'signed'; readonly digest: Digest; readonly piece: SignedPiece }
+  /** A blob of one small piece, from who has just read it at the origin: no member need ask for it. */
+  | { readonly kind: 'piece'; readonly digest: Digest; readonly piece: SignedPiece; readonly bytes: Uint8Array }
   /** Last on a channel: whatever follows comes on the direct one. */
   | { readonly kind: 'moved' };
 
-const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole', 'signed', 'moved'] as const;
+const kinds = ['hello', 'state', 'leave', 'have', 'claim', 'release', 'whole', 'signed', 'moved', 'piece'] as const;
 
 // 16 TiB at 4 MiB pieces; far above any layer, far below what arithmetic bears.
 const maxPieces = 1 << 22;
@@ -52,6 +54,8 @@ const maxBitfieldBytes = 96 * 1024;
 // content/peer-id.ts
 const maxSignerBytes = 56;
 const maxMessagesPerFrame = 4096;
+/** The largest piece that a message carries: configs of images have 1 to 10 KiB. */
+export const maxTellBytes = 16 * 1024;
 // A name or an address, or nothing.
 const hostPattern = /^[A-Za-z0-9._:-]*$/;
 
@@ -108,11 +112,13 @@ function writeMessage(writer: WireWriter, message: SwarmMessage): void {
     case 'release':
       writer.number(message.extent === undefined ? 0 : message.extent + 1);
       return;
-    case 'signed': {
-      const { index, hash, signer, signature } = message.piece;
-      writer.number(index).text(signer).fixed(hash).fixed(signature);
+    case 'signed':
+      writeSigned(writer, message.piece);
       return;
-    }
+    case 'piece':
+      writeSigned(writer, message.piece);
+      writer.bytes(message.bytes);
+      return;
     default:
       return;
   }
@@ -155,15 +161,24 @@ function decodeMessage(reader: WireReader): SwarmMessage {
       const extent = reader.number(maxPieces + 1);
       return { kind, digest, extent: extent === 0 ? undefined : extent - 1 };
     }
-    case 'signed': {
-      const index = reader.number(maxPieces);
-      const signer = findPeerId(reader.text(maxSignerBytes));
-      if (signer === undefined) throw new WireError('WIRE_INVALID', 'not a signer');
-      // Copies: the frame they came in is gone long before they are.
-      const hash = Uint8Array.from(reader.fixed(32));
-      return { kind, digest, piece: { index, hash, signer, signature: Uint8Array.from(reader.fixed(64)) } };
-    }
+    case 'signed':
+      return { kind, digest, piece: readSigned(reader) };
+    case 'piece':
+      return { kind, digest, piece: readSigned(reader), bytes: Uint8Array.from(reader.bytes(maxTellBytes)) };
     default:
       return { kind, digest };
   }
+}
+
+function writeSigned(writer: WireWriter, { index, hash, signer, signature }: SignedPiece): void {
+  writer.number(index).text(signer).fixed(hash).fixed(signature);
+}
+
+function readSigned(reader: WireReader): SignedPiece {
+  const index = reader.number(maxPieces);
+  const signer = findPeerId(reader.text(maxSignerBytes));
+  if (signer === undefined) throw new WireError('WIRE_INVALID', 'not a signer');
+  // Copies: the frame they came in is gone long before they are.
+  const hash = Uint8Array.from(reader.fixed(32));
+  return { index, hash, signer, signature: Uint8Array.from(reader.fixed(64)) };
 }

@@ -17,7 +17,8 @@ export interface OriginRequestsDeps {
   readonly bucket: TokenBucket;
   readonly logger: Logger;
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
-  readonly onStored: (download: BlobDownload, index: number, request: RequestState) => void;
+  /** `bytes` are those of the piece; they may be overwritten when the call is over. */
+  readonly onStored: (download: BlobDownload, index: number, request: RequestState, bytes: Uint8Array) => void;
   /** The origin ignores Range: all of the blob would come. From now on one member streams it. */
   readonly onWhole: (download: BlobDownload) => void;
 }
@@ -92,7 +93,8 @@ async function takePieces(
       if (position < range.end) continue;
       if (!download.hasPiece(index)) {
         const piece = signPiece(deps.identity, blob, index, pieceHash(buffer));
-        if (await download.storePiece(piece, buffer, { from: 'origin' })) deps.onStored(download, index, request);
+        if (await download.storePiece(piece, buffer, { from: 'origin' }))
+          deps.onStored(download, index, request, buffer);
       }
       index += 1;
       if (index >= plan.pieceCount) break;

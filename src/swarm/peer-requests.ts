@@ -22,7 +22,11 @@ export interface PeerRequestsDeps {
   readonly logger: Logger;
   readonly findAddress: (peer: PeerId) => BulkAddress | undefined;
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
-  readonly onStored: (download: BlobDownload, index: number, request: RequestState & { readonly peer: PeerId }) => void;
+  readonly onStored: (
+    download: BlobDownload,
+    index: number,
+    from: { readonly peer: PeerId; readonly id: number },
+  ) => void;
   readonly onRefused: (download: BlobDownload, index: number, peer: PeerId) => void;
   /** A peer is caught: the evidence names blob, piece and hashes, or what was asked and what came. */
   readonly onLiar: (
@@ -109,6 +113,24 @@ export async function runPeerRequest(
     return { kind: 'failed' };
   }
 }
+
+/** Takes a small piece that a peer gave unasked, if it is wanted and right. */
+export async function takeGivenPiece(
+  deps: PeerRequestsDeps,
+  download: BlobDownload,
+  peer: PeerId,
+  piece: SignedPiece,
+  bytes: Uint8Array,
+): Promise<void> {
+  if (download.hasEnded || bytes.length !== download.pieceBytes(piece.index)) return;
+  if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
+  if (!accept(deps, download, peer, piece, bytes)) return;
+  if (await download.storePiece(piece, bytes, { from: 'peer', peer }))
+    deps.onStored(download, piece.index, { peer, id: noRequest });
+}
+
+/** Says of a piece that no request brought it; the scheduler counts from one. */
+export const noRequest = 0;
 
 function accept(
   deps: PeerRequestsDeps,

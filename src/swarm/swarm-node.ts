@@ -32,7 +32,7 @@ import type { SwarmOptions } from './options.ts';
 import type { OriginRequestsDeps } from './origin-requests.ts';
 import { Patience } from './patience.ts';
 import { PeerBans } from './peer-bans.ts';
-import type { PeerRequestsDeps } from './peer-requests.ts';
+import { noRequest, type PeerRequestsDeps, takeGivenPiece } from './peer-requests.ts';
 import { PieceShare } from './piece-share.ts';
 import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
@@ -76,8 +76,6 @@ const haveEveryTicks = 2;
 const decideAfterMs = 5;
 // Short downloads end between ticks; where their time went is looked at when something begins, but not for every piece.
 const observeStepMs = 10;
-// Pieces that no request brought; the scheduler counts from one.
-const noRequest = 0;
 
 export function createSwarm(deps: SwarmDeps, options: SwarmOptions): SwarmNode {
   return new SwarmNode(deps, options);
@@ -156,6 +154,19 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         downloads: this.#downloads,
         onMark: (peer, digest, piece, mark) => this.#completion.disputes.marked(peer, digest, piece, mark),
         onSigned: (peer, digest, piece) => this.#completion.disputes.heard(peer, digest, piece),
+        onPiece: (peer, digest, piece, bytes) => {
+          const download = this.#downloads.get(digest);
+          if (download !== undefined)
+            this.#tasks.run(async () => {
+              await takeGivenPiece(peers, download, peer, piece, bytes);
+              this.#scheduler.memberHas(digest, peer, [piece.index]);
+              this.#decideSoon();
+            });
+        },
+        onMeet: (peer) => {
+          const address = this.#links.findAddress(peer);
+          if (address !== undefined) deps.bulk.prepare(peer, address);
+        },
       },
       this.#links,
     );
@@ -212,9 +223,9 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       bucket,
       logger,
       onProgress,
-      onStored: (download, index, request) => {
+      onStored: (download, index, request, bytes) => {
         this.#metrics.receivedBytes.add(download.pieceBytes(index), { source: 'origin' });
-        this.#stored(download, index, request.id);
+        this.#stored(download, index, request.id, bytes);
       },
       onWhole: (download) => {
         this.#scheduler.originIsWhole(download.digest);
@@ -336,13 +347,19 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     observeDownloads(deps, this.#downloads.values(), this.#options.schedule, afterMs);
   }
 
-  #stored(download: BlobDownload, index: number, requestId: number): void {
+  #stored(download: BlobDownload, index: number, requestId: number, readAtOrigin?: Uint8Array): void {
     // A piece that lands just after its download failed says nothing about the one that may have taken its place.
     if (this.#downloads.get(download.digest) !== download) return;
     if (!this.#scheduler.pieceStored(download.digest, index, requestId)) return;
     this.#patience.renew(download.digest);
     this.#completion.disputes.stored(download, index);
-    this.#talk.tellHave(download.digest, index);
+    const piece = readAtOrigin === undefined ? undefined : download.heldPieces.get(index);
+    if (
+      piece === undefined ||
+      readAtOrigin === undefined ||
+      !this.#talk.givePiece(download.digest, piece, readAtOrigin)
+    )
+      this.#talk.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);
     this.#decideSoon();

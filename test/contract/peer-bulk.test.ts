@@ -45,6 +45,19 @@ describe.each([
     return { peer, address: kit.address, blob: blob.key, first: 0, count: 1, onPiece: async () => {}, ...changes };
   }
 
+  it('serves on a connection that was made beforehand, and without one that could not be', async () => {
+    client.prepare(server.peerId, kit.address);
+    client.prepare(server.peerId, kit.address);
+    client.prepare(stranger.peerId, kit.address);
+    await client.fetchPieces(request(), signal);
+    await expect(client.fetchPieces(request({ peer: stranger.peerId }), signal)).rejects.toMatchObject({
+      code: 'PEER_UNTRUSTED',
+    });
+    await kit.stopServer();
+    client.prepare(server.peerId, kit.address);
+    await expect(client.fetchPieces(request(), signal)).rejects.toMatchObject({ code: 'PEER_UNREACHABLE' });
+  });
+
   it('gives the pieces of a run in order, with valid signatures and true bytes', async () => {
     const indexes: number[] = [];
     let progress = 0;

@@ -71,6 +71,18 @@ const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
       signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
     }),
   }),
+  fc.constant({ kind: 'moved' as const }),
+  fc.record({
+    kind: fc.constant('piece' as const),
+    digest: digests,
+    piece: fc.record({
+      index: piece,
+      signer: fc.constant(testPeer(1)),
+      hash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+      signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+    }),
+    bytes: fc.uint8Array({ maxLength: 16 * 1024 }),
+  }),
   fc.record({
     kind: fc.constant('release' as const),
     digest: digests,

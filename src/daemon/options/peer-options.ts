@@ -72,7 +72,7 @@ export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServe
     // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
     maxRequests: 2 * config.swarm.uploadSlots,
     maxRequestsPerPeer: 4,
-    // One TLS record is 16 KiB; 512 KiB keeps reads of the file and system calls rare and a stalled peer cheap.
+    // Each chunk is a read of the file on another thread: half of a piece of a large layer keeps them few and a stalled peer cheap.
     chunkBytes: 512 * KiB,
     handshakeTimeoutMs: 5_000,
     headersTimeoutMs: 10_000,

@@ -22,7 +22,7 @@ export function registryOptions(config: Config, allowsNamespace: (namespace: str
     // containerd asks for one; partial pulls of zstd:chunked for tens.
     maxRanges: 64,
     // Large buffers move warm blobs at disk speed; when they are out, small ones keep every client moving.
-    buffers: { largeBytes: 256 * KiB, smallBytes: 32 * KiB, maxLarge: 64 },
+    buffers: { largeBytes: 512 * KiB, smallBytes: 32 * KiB, maxLarge: 32 },
     drainTimeoutMs: config.shutdown.drainTimeout,
   };
 }

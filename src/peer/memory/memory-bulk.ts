@@ -54,6 +54,7 @@ export function createMemoryBulk(hub: MemoryNetworkHub, options: MemoryBulkOptio
         if (server.peer !== request.peer || !server.isMember(self)) throw failure('PEER_UNTRUSTED', request);
         await new Transfer(hub, self, server, request, options).run(signal);
       },
+      prepare: () => {},
     }),
   };
 }

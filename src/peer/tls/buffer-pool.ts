@@ -112,3 +112,8 @@ export class BufferPool {
     });
   }
 }
+
+/** Rounds up to a power of two, so that what has many sizes shares few kinds of buffers. */
+export function bufferSize(length: number): number {
+  return 2 ** Math.max(16, Math.ceil(Math.log2(length)));
+}

@@ -1,12 +1,14 @@
 import type { SecureContext } from 'node:tls';
+import type { PeerId } from '../../content/peer-id.ts';
 import { planPieces } from '../../content/piece-plan.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode } from '../../lib/errors.ts';
 import { joinSignals } from '../../lib/join-signals.ts';
 import type { Logger } from '../../lib/logger.ts';
+import { raceAbort } from '../../lib/race-abort.ts';
 import { Semaphore } from '../../lib/semaphore.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import type { BulkClient, PieceRequest } from '../bulk.ts';
+import type { BulkAddress, BulkClient, PieceRequest } from '../bulk.ts';
 import type { PeerIdentity } from '../identity.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { BulkConnection } from './bulk-connection.ts';
@@ -46,11 +48,16 @@ interface IdleConnection {
   readonly cancelTimer: () => void;
 }
 
+// A node that begins a pull with a large fleet will not ask all of it in its first second.
+const maxPreparing = 16;
+
 /** The connections to one peer at one address. */
 interface Lane {
   readonly slots: Semaphore;
   readonly idle: IdleConnection[];
   users: number;
+  /** Settles when the connection that is being made beforehand is there, or cannot be had. */
+  preparing: Promise<void> | undefined;
 }
 
 class TlsBulkClient implements BulkClient, AsyncDisposable {
@@ -63,6 +70,8 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   readonly #running = new Set<Promise<void>>();
   #context: Promise<SecureContext> | undefined;
   #idleCount = 0;
+  /** Connections being made before anybody asked for them. */
+  #preparing = 0;
 
   constructor(deps: BulkClientDeps, options: BulkClientOptions) {
     this.#deps = deps;
@@ -84,6 +93,29 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
     await running;
   }
 
+  prepare(peer: PeerId, address: BulkAddress): void {
+    const key = laneKey(peer, address);
+    const isFull = this.#preparing + this.#idleCount >= this.#options.maxIdleConnections;
+    if (this.#lanes.has(key) || isFull || this.#preparing >= maxPreparing || this.#stopping.signal.aborted) return;
+    const lane = this.#takeLane(key);
+    this.#preparing += 1;
+    const settled = (async () => {
+      try {
+        const connection = await this.#dial(peer, address, this.#stopping.signal);
+        this.#keep(connection, lane, key, () => {});
+      } catch (error) {
+        this.#deps.logger.debug({ peer, error }, 'a connection for later could not be made');
+      } finally {
+        this.#preparing -= 1;
+        lane.preparing = undefined;
+        this.#leaveLane(lane, key);
+      }
+    })();
+    lane.preparing = settled;
+    this.#running.add(settled);
+    void settled.finally(() => this.#running.delete(settled));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stopping.abort(new DOMException('the bulk client stopped', 'AbortError'));
     for (const lane of this.#lanes.values()) for (const { connection } of [...lane.idle]) connection.destroy();
@@ -92,14 +124,8 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   }
 
   async #fetch(request: PieceRequest, signal: AbortSignal): Promise<void> {
-    const key = `${request.peer} ${request.address.host} ${request.address.port}`;
-    const lane = this.#lanes.get(key) ?? {
-      slots: new Semaphore(this.#options.maxConnectionsPerPeer),
-      idle: [],
-      users: 0,
-    };
-    this.#lanes.set(key, lane);
-    lane.users += 1;
+    const key = laneKey(request.peer, request.address);
+    const lane = this.#takeLane(key);
     try {
       const release = await lane.slots.acquire(signal);
       try {
@@ -108,12 +134,25 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
         release();
       }
     } finally {
-      lane.users -= 1;
-      this.#dropLane(key, lane);
+      this.#leaveLane(lane, key);
     }
   }
 
+  #takeLane(key: string): Lane {
+    const slots = () => new Semaphore(this.#options.maxConnectionsPerPeer);
+    const lane = this.#lanes.get(key) ?? { slots: slots(), idle: [], users: 0, preparing: undefined };
+    this.#lanes.set(key, lane);
+    lane.users += 1;
+    return lane;
+  }
+
+  #leaveLane(lane: Lane, key: string): void {
+    lane.users -= 1;
+    this.#dropLane(key, lane);
+  }
+
   async #fetchOnLane(lane: Lane, key: string, request: PieceRequest, signal: AbortSignal): Promise<void> {
+    if (lane.preparing !== undefined && lane.idle.length === 0) await raceAbort(lane.preparing, signal);
     const kept = this.#takeIdle(lane);
     if (kept !== undefined) {
       this.#metrics.connections.add(1, { kind: 'reused' });
@@ -126,12 +165,16 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
         if (!isCode(error, 'PEER_CUT') || transfer.heardBytes > 0) throw error;
       }
     }
+    const connection = await this.#dial(request.peer, request.address, signal);
+    await this.#run(this.#createTransfer(connection, request), connection, lane, key, signal);
+  }
+
+  async #dial(peer: PeerId, address: BulkAddress, signal: AbortSignal): Promise<BulkConnection> {
     this.#context ??= createClientContext(this.#deps.identity, this.#deps.clock);
     const connectDeps = { clock: this.#deps.clock, context: await this.#context };
-    const { dialTimeoutMs } = this.#options;
-    const connection = await BulkConnection.open(connectDeps, request.peer, request.address, dialTimeoutMs, signal);
+    const connection = await BulkConnection.open(connectDeps, peer, address, this.#options.dialTimeoutMs, signal);
     this.#metrics.connections.add(1, { kind: 'dialled' });
-    await this.#run(this.#createTransfer(connection, request), connection, lane, key, signal);
+    return connection;
   }
 
   #createTransfer(connection: BulkConnection, request: PieceRequest): PieceTransfer {
@@ -147,7 +190,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   ): Promise<void> {
     try {
       const { isReusable, refusal } = await transfer.run(signal);
-      if (isReusable && !signal.aborted) this.#keep(connection, lane, key, transfer);
+      if (isReusable && !signal.aborted) this.#keep(connection, lane, key, (bytes) => transfer.tellStray(bytes));
       else connection.destroy();
       if (refusal !== undefined) throw refusal;
     } finally {
@@ -165,7 +208,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
     return undefined;
   }
 
-  #keep(connection: BulkConnection, lane: Lane, key: string, last: PieceTransfer): void {
+  #keep(connection: BulkConnection, lane: Lane, key: string, onStray: (bytes: Buffer) => void): void {
     if (connection.isClosed || this.#idleCount >= this.#options.maxIdleConnections) {
       connection.destroy();
       return;
@@ -182,7 +225,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
       cancelTimer();
       this.#dropLane(key, lane);
     };
-    connection.rest(onClose, (bytes) => last.tellStray(bytes));
+    connection.rest(onClose, onStray);
   }
 
   #dropLane(key: string, lane: Lane): void {
@@ -212,4 +255,8 @@ function outcomeOf(error: unknown, signal: AbortSignal): string {
   if (signal.aborted) return 'aborted';
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return outcomes.get(code) ?? 'consumer';
+}
+
+function laneKey(peer: PeerId, { host, port }: BulkAddress): string {
+  return `${peer} ${host} ${port}`;
 }

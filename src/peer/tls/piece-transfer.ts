@@ -3,7 +3,7 @@ import type { SignedPiece } from '../../content/signed-piece.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { PieceRequest } from '../bulk.ts';
 import { PeerError, type PeerErrorCode } from '../errors.ts';
-import type { BufferPool } from './buffer-pool.ts';
+import { type BufferPool, bufferSize } from './buffer-pool.ts';
 import type { BulkConnection, ConnectionOwner } from './bulk-connection.ts';
 import { type ByteRange, formatRange, formatTarget, retryAfterHeader } from './bulk-request.ts';
 import { maxPiecesHeaderBytes, piecesHeader, unpackPieces } from './piece-header.ts';
@@ -313,9 +313,4 @@ const sampleBytes = 16;
 
 function sample(bytes: Buffer): string {
   return `0x${bytes.subarray(0, sampleBytes).toString('hex')}`;
-}
-
-/** Rounds up to a power of two, so that pieces of all sizes share few kinds of buffers. */
-function bufferSize(length: number): number {
-  return 2 ** Math.max(16, Math.ceil(Math.log2(length)));
 }

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import type { PieceRun } from '../bulk.ts';
-import type { BufferPool } from './buffer-pool.ts';
+import { type BufferPool, bufferSize } from './buffer-pool.ts';
 
 /** Written and being read: one on the wire, one waiting behind it, one filling. */
 export const buffersPerRun = 3;
@@ -66,13 +66,13 @@ export class RunSender {
 
   async #sendBytes(socket: Writable, signal: AbortSignal): Promise<void> {
     for (let position = this.#run.start; position < this.#run.end; ) {
-      const buffer = await this.#pool.acquire(this.#chunkBytes, signal);
+      const length = Math.min(this.#chunkBytes, this.#run.end - position);
+      const buffer = await this.#pool.acquire(Math.min(this.#chunkBytes, bufferSize(length)), signal);
       if (this.#isOver) {
         this.#pool.release(buffer);
         return;
       }
       this.#filling = buffer;
-      const length = Math.min(this.#chunkBytes, this.#run.end - position);
       const bytes = length === buffer.length ? buffer : buffer.subarray(0, length);
       await this.#run.throttle(length, signal);
       await this.#fill(bytes, position);

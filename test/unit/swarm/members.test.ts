@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Bitfield } from '../../../src/content/bitfield.ts';
 import type { PeerId } from '../../../src/content/peer-id.ts';
 import { seededRandom, systemClock } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
@@ -267,6 +268,8 @@ describe('the talk of a node', () => {
     const connected = new Set<PeerId>();
     const isConnected = (peer: PeerId) => connected.has(peer);
     const marks: number[] = [];
+    const given: string[] = [];
+    const met: PeerId[] = [];
     const onMark = (_: PeerId, __: Digest, piece: number) => void marks.push(piece);
     const onSigned = (peer: PeerId) => void sent.push({ peer, message: { kind: 'whole', digest: kit.digest } });
     const talk = new MemberTalk(
@@ -281,6 +284,8 @@ describe('the talk of a node', () => {
         isConnected,
         onSigned,
         onMark,
+        onPiece: (peer, _, { index }, bytes) => void given.push(`${peer} ${index} ${bytes.length}`),
+        onMeet: (peer) => void met.push(peer),
       },
       { send: (peer, message) => void sent.push({ peer, message }) },
     );
@@ -297,15 +302,15 @@ describe('the talk of a node', () => {
     const take = () => sent.splice(0).map(({ peer, message }) => `${message.kind} ${peer}`);
     const members = () => [...(scheduler.downloads.get(kit.digest)?.members.keys() ?? [])];
     const provider = (peer: PeerId) => ({ peer, holding: 'fetching' as const, rank: 0 });
-    const parts = { marks, scheduler, talk, bans, store, tasks, clock, connected, downloads };
+    const parts = { marks, given, met, scheduler, talk, bans, store, tasks, clock, connected, downloads };
     return { ...kit, ...parts, identity, sent, state, take, members, provider };
   }
 
   it('greets a provider once, again when it comes back, and not itself nor a banned one', async () => {
-    const { talk, digest: blob, provider, take, bans, identity } = await setUp();
+    const { talk, digest: blob, provider, take, bans, identity, met } = await setUp();
     bans.add(carol, 'signed wrong piece', '');
     for (const peer of [alice, alice, carol, identity.peerId]) talk.meet(blob, provider(peer));
-    expect(take()).toEqual(['state alice']);
+    expect([take(), met]).toEqual([['state alice'], [alice]]);
     expect(talk.isHeardOut(blob)).toBe(false);
     talk.peerGone(alice);
     expect(talk.isHeardOut(blob)).toBe(true);
@@ -421,6 +426,63 @@ describe('the talk of a node', () => {
         marks: Buffer.concat([2, 3].map((index) => markOf(pieceOf(index).piece))),
       },
     ]);
+  });
+
+  it('tells of common pieces with whatever else is told', async () => {
+    const { talk, digest: blob, state, scheduler, sent, storePiece, take } = await setUp();
+    for (const index of [1, 2, 3]) await storePiece(index);
+    talk.receive(alice, state());
+    for (const peer of ['p1', 'p2', 'p3'] as PeerId[])
+      talk.receive(peer, state({ pieces: new Uint8Array([0b0111_0000]) }));
+    for (const index of [1, 2]) talk.tellHave(blob, index);
+    expect(take()).toEqual([]);
+    for (const peer of ['p1', 'p2', 'p3'] as PeerId[]) scheduler.memberLeft(blob, peer);
+    talk.tellHave(blob, 3);
+    expect(sent.map(({ peer, message }) => [peer, message.kind === 'have' && message.pieces])).toEqual([
+      [alice, [1, 2, 3]],
+    ]);
+    take();
+    talk.tellUnhurried();
+    expect(take()).toEqual([]);
+  });
+
+  it('gives a small blob that was read at the origin to those that lack it, and no other', async () => {
+    const { talk, take, met, scheduler, identity, tasks } = await setUp();
+    const small = await openTestDownload(identity, 3_000);
+    const piece = small.pieceOf(0);
+    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(false);
+    const add = (kit: typeof small) =>
+      scheduler.addDownload({ ...kit, originDelayMs: 0, canAskOrigin: true, held: [] });
+    add(small);
+    for (const peer of [alice, bob, carol]) scheduler.peerSeen(peer, false);
+    const says = { pieces: new Bitfield(1), isFetching: true, canAskOrigin: true };
+    scheduler.memberState(small.digest, alice, says);
+    scheduler.memberState(small.digest, bob, { ...says, isFetching: false });
+    scheduler.memberState(small.digest, carol, { ...says, pieces: undefined });
+    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
+    expect(take()).toEqual(['piece alice']);
+    const large = await openTestDownload(identity, 20_000, { seed: 2 });
+    add(large);
+    scheduler.memberState(large.digest, alice, says);
+    expect(talk.givePiece(large.digest, large.pieceOf(0).piece, large.bytes)).toBe(false);
+    const fair = await openTestDownload(identity, 16_000, { seed: 3 });
+    add(fair);
+    for (let at = 0; at < 17; at += 1) {
+      scheduler.peerSeen(`p${at}` as PeerId, false);
+      scheduler.memberState(fair.digest, `p${at}` as PeerId, says);
+    }
+    expect(talk.givePiece(fair.digest, fair.pieceOf(0).piece, fair.bytes)).toBe(false);
+    expect([take(), met]).toEqual([[], []]);
+
+    await tasks.stop();
+  });
+
+  it('hands on a piece that a member gave, if the blob has such a piece', async () => {
+    const { talk, digest: blob, pieceOf, given } = await setUp();
+    const { piece, bytes } = pieceOf(0);
+    talk.receive(alice, { kind: 'piece', digest: blob, piece, bytes });
+    talk.receive(alice, { kind: 'piece', digest: blob, piece: { ...piece, index: 4_000 }, bytes });
+    expect(given).toEqual([`alice 0 ${bytes.length}`]);
   });
 
   it('tells of common pieces less often among many members, and then of all', async () => {

@@ -10,7 +10,7 @@ import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.
 import { StoreError } from '../../../src/store/errors.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
 import { type OriginRequestsDeps, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
-import { type PeerRequestsDeps, runPeerRequest } from '../../../src/swarm/peer-requests.ts';
+import { type PeerRequestsDeps, runPeerRequest, takeGivenPiece } from '../../../src/swarm/peer-requests.ts';
 import type { RequestState } from '../../../src/swarm/schedule/state.ts';
 import { createSwarmMetrics } from '../../../src/swarm/swarm-metrics.ts';
 import { noMetrics } from '../../../src/telemetry/metrics.ts';
@@ -54,7 +54,7 @@ describe('a request to a peer', () => {
     const events: string[] = [];
     const progress: number[] = [];
     const asked = { ...requestOf(0, 2, peer), peer: peer.peerId, promisedMs: undefined as number | undefined };
-    const bulk: BulkClient = { fetchPieces: (request) => send(kit)(request) };
+    const bulk: BulkClient = { fetchPieces: (request) => send(kit)(request), prepare: () => {} };
     const deps: PeerRequestsDeps = {
       bulk,
       bans,
@@ -74,7 +74,9 @@ describe('a request to a peer', () => {
     };
     const run = (changes: Partial<PeerRequestsDeps> = {}, abort: AbortSignal = signal) =>
       runPeerRequest({ ...deps, ...changes }, kit.download, asked, abort);
-    return { ...kit, bans, events, progress, run };
+    const give = (piece: SignedPiece, bytes: Uint8Array) =>
+      takeGivenPiece(deps, kit.download, peer.peerId, piece, bytes);
+    return { ...kit, bans, events, progress, run, give };
   }
 
   it('stores the pieces that fit their signed hashes, and adds up what arrives', async () => {
@@ -89,6 +91,22 @@ describe('a request to a peer', () => {
     expect(events).toEqual(['moving', 'stored 0', 'stored 1']);
     expect(progress[0]).toBe(64 * 1024);
     expect(download.suppliers.get(1)).toBe(peer.peerId);
+  });
+
+  it('takes a piece that was given unasked, once, if it is right', async () => {
+    const { give, pieceOf, events, download } = await setUp(() => async () => {});
+    const { piece, bytes } = pieceOf(0);
+    await give(piece, bytes.subarray(1));
+    expect(events).toEqual([]);
+    await Promise.all([give(piece, bytes), give(piece, bytes)]);
+    await give(piece, bytes);
+    expect(events).toEqual(['stored 0']);
+    expect(download.suppliers.get(0)).toBe(peer.peerId);
+    const wrong = pieceOf(1);
+    wrong.bytes[0] = (wrong.bytes[0] ?? 0) ^ 1;
+    await give(wrong.piece, wrong.bytes);
+    expect(events.slice(1)).toEqual([expect.stringMatching(/^wrong bytes: piece 1/), 'refused 1']);
+    expect(download.hasPiece(1)).toBe(false);
   });
 
   it('does not look at a piece that is here already', async () => {
