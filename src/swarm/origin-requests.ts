@@ -1,6 +1,7 @@
 import { pieceHash } from '../content/piece-hash.ts';
 import { pieceAt, pieceRange, runRange } from '../content/piece-plan.ts';
 import { type NodeIdentity, signPiece } from '../content/signed-piece.ts';
+import { type Clock, delay } from '../lib/clock.ts';
 import { isCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
@@ -15,6 +16,7 @@ export interface OriginRequestsDeps {
   readonly origin: Origin;
   readonly identity: NodeIdentity;
   readonly bucket: TokenBucket;
+  readonly clock: Clock;
   readonly logger: Logger;
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
   /** `bytes` are those of the piece; they may be overwritten when the call is over. */
@@ -22,6 +24,13 @@ export interface OriginRequestsDeps {
   /** The origin ignores Range: all of the blob would come. From now on one member streams it. */
   readonly onWhole: (download: BlobDownload) => void;
 }
+
+// The scheduler need not hear of each packet.
+const progressStepBytes = 64 * 1024;
+// On a slow link bytes come a packet at a time, and each costs as much as sixteen at once: so little has the next ones gather for a moment,
+// unless it is of a blob's head, for which clients wait.
+const trickleBytes = 16 * 1024;
+const gatherMs = 10;
 
 export async function runOriginRequest(
   deps: OriginRequestsDeps,
@@ -44,7 +53,7 @@ export async function runOriginRequest(
       deps.onWhole(download);
       return { kind: 'cancelled' };
     }
-    const receivedBytes = await takePieces(deps, download, request, body.chunks, range.start, signal);
+    const receivedBytes = await takePieces(deps, download, request, body.chunks, range, signal);
     return { kind: 'done', bytes: receivedBytes };
   } catch (error) {
     if (signal.aborted) return { kind: 'cancelled' };
@@ -72,7 +81,7 @@ async function takePieces(
   download: BlobDownload,
   request: RequestState,
   chunks: AsyncIterable<Uint8Array>,
-  startAt: number,
+  { start: startAt, end: endAt }: { readonly start: number; readonly end: number },
   signal: AbortSignal,
 ): Promise<number> {
   const { plan } = download;
@@ -81,6 +90,7 @@ async function takePieces(
   let index = pieceAt(plan, position);
   let range = pieceRange(plan, index);
   let buffer = Buffer.allocUnsafeSlow(range.end - range.start);
+  let reportedAt = startAt;
   for await (const chunk of chunks) {
     signal.throwIfAborted();
     if (!deps.bucket.isUnlimited) await deps.bucket.take(chunk.length, signal);
@@ -101,7 +111,12 @@ async function takePieces(
       range = pieceRange(plan, index);
       if (buffer.length !== range.end - range.start) buffer = Buffer.allocUnsafeSlow(range.end - range.start);
     }
-    deps.onProgress(request.id, position - startAt);
+    if (position - reportedAt >= progressStepBytes || reportedAt === startAt) {
+      reportedAt = position;
+      deps.onProgress(request.id, position - startAt);
+    }
+    const isOver = position >= endAt;
+    if (chunk.length < trickleBytes && index >= plan.headPieces && !isOver) await delay(deps.clock, gatherMs, signal);
   }
   return position - startAt;
 }

@@ -221,6 +221,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       origin: deps.origin,
       identity,
       bucket,
+      clock,
       logger,
       onProgress,
       onStored: (download, index, request, bytes) => {

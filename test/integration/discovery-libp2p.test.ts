@@ -50,6 +50,7 @@ async function start(bootstrap: readonly string[], identity?: PeerIdentity): Pro
     await startRootPublisher(
       { ...deps, network, kad, metrics: createDiscoveryMetrics(noMetrics) },
       {
+        firstProvideMinMs: 0,
         firstProvideMaxMs: 0,
         reprovideMinMs: 18 * hourMs,
         reprovideMaxMs: 22 * hourMs,

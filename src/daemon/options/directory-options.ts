@@ -64,8 +64,10 @@ export const tagHintsOptions: TagHintsOptions = {
 };
 
 export const rootPublisherOptions: RootPublisherOptions = {
+  // Longer than most pulls take.
+  firstProvideMinMs: minuteMs,
+  firstProvideMaxMs: 3 * minuteMs,
   // Records live 48 h in kad-dht; hints this old still have half their life before them.
-  firstProvideMaxMs: 60_000,
   reprovideMinMs: 16 * hourMs,
   reprovideMaxMs: 24 * hourMs,
   provideTimeoutMs: 30_000,

@@ -23,9 +23,10 @@ export interface RootPublisherOptions {
   readonly reprovideMinMs: number;
   readonly reprovideMaxMs: number;
   /**
-   * A new root is published after a time drawn up to this: the directory knows it at once, and the first pull of an image by a
+   * A new root is published after a time drawn evenly between the two: the directory knows it at once, and the first pull of an image by a
    * fleet is no moment for every node to query the network.
    */
+  readonly firstProvideMinMs: number;
   readonly firstProvideMaxMs: number;
   readonly provideTimeoutMs: number;
   /** Wait before a root that nobody took is tried again, doubled up to the second. */
@@ -81,7 +82,8 @@ class RootPublisher implements RootRouting, AsyncDisposable {
       return;
     }
     const place = Buffer.from(digestKadKey(key)).toString('hex');
-    const waitMs = this.#deps.random.next() * this.#options.firstProvideMaxMs;
+    const { firstProvideMinMs, firstProvideMaxMs } = this.#options;
+    const waitMs = firstProvideMinMs + this.#deps.random.next() * (firstProvideMaxMs - firstProvideMinMs);
     this.#roots.set(key, { key, place, dueAtMs: this.#deps.clock.nowMs() + waitMs, failures: 0 });
     this.#deps.metrics.roots.set(this.#roots.size);
     this.#wake.resolve();

@@ -13,6 +13,7 @@ import { FakeClock } from '../../support/fake-clock.ts';
 
 const hourMs = 3_600_000;
 const options: RootPublisherOptions = {
+  firstProvideMinMs: 0,
   firstProvideMaxMs: 0,
   reprovideMinMs: 18 * hourMs,
   reprovideMaxMs: 22 * hourMs,
@@ -64,7 +65,11 @@ const { signal } = new AbortController();
 beforeEach(async () => {
   clock = new FakeClock();
   kad = new FakeKad(clock);
-  publisher = await startRootPublisher(
+  publisher = await start(options);
+});
+
+const start = (chosen: RootPublisherOptions) =>
+  startRootPublisher(
     {
       network: createMemoryNetworkHub().join(testPeer('self')),
       kad,
@@ -73,9 +78,8 @@ beforeEach(async () => {
       logger: silentLogger,
       metrics: createDiscoveryMetrics(noMetrics),
     },
-    options,
+    chosen,
   );
-});
 
 afterEach(async () => {
   await publisher[Symbol.asyncDispose]();
@@ -94,6 +98,17 @@ describe('root publisher', () => {
     await clock.advanceAsync(4.2 * hourMs);
     expect(kad.provided).toHaveLength(2 * keys.length);
     expect(new Set(kad.provided.slice(keys.length).map(({ atMs }) => atMs)).size).toBeGreaterThan(10);
+  });
+
+  it('publishes what is new after a time of its own, which no pull falls into', async () => {
+    await publisher[Symbol.asyncDispose]();
+    publisher = await start({ ...options, firstProvideMinMs: 60_000, firstProvideMaxMs: 180_000 });
+    for (const key of keys) publisher.publish(key);
+    await clock.advanceAsync(59_999);
+    expect(kad.provided).toEqual([]);
+    await clock.advanceAsync(120_001);
+    expect(kad.provided).toHaveLength(keys.length);
+    expect(new Set(kad.provided.map(({ atMs }) => atMs)).size).toBeGreaterThan(10);
   });
 
   it('tries again soon what nobody took, at growing intervals', async () => {

@@ -257,13 +257,15 @@ describe('a turn at the origin', () => {
     const kit = await openTestDownload(self, 2 * MiB);
     const origin = createMemoryOrigin(options);
     const stored: number[] = [];
+    const progress: number[] = [];
     let wholes = 0;
     const deps: { -readonly [Key in keyof OriginRequestsDeps]: OriginRequestsDeps[Key] } = {
       origin,
       identity: self,
       bucket,
+      clock: kit.clock,
       logger: silentLogger,
-      onProgress: () => {},
+      onProgress: (_, receivedBytes) => progress.push(receivedBytes),
       onStored: (_, index) => stored.push(index),
       onWhole: () => {
         wholes += 1;
@@ -276,6 +278,7 @@ describe('a turn at the origin', () => {
       deps,
       origin,
       stored,
+      progress,
       run,
       wholes: () => wholes,
       put: () => origin.putBlob(demoRepository, kit.bytes),
@@ -288,6 +291,34 @@ describe('a turn at the origin', () => {
     expect(await run(1, 5)).toEqual({ kind: 'done', bytes: 1.5 * MiB - 64 * 1024 });
     expect(stored).toEqual([1, 2, 3, 4, 5]);
     expect([...download.heldPieces.values()].every((piece) => piece.signer === self.peerId)).toBe(true);
+  });
+
+  it('has bytes gather that trickle in, but for the head of a blob, and tells of them in steps', async () => {
+    const { run, put, stored, clock, progress } = await setUp({ chunkBytes: 8 * 1024 });
+    put();
+    expect(await run(0, 2)).toMatchObject({ kind: 'done' });
+    expect([stored, progress]).toEqual([[0, 1], [8, 72].map((kib) => kib * 1024)]);
+    const running = run(5, 1);
+    let isDone = false;
+    void running.then(() => {
+      isDone = true;
+    });
+    await clock.advanceAsync(9);
+    expect(isDone).toBe(false);
+    while (!isDone) await clock.advanceAsync(10);
+    expect(await running).toEqual({ kind: 'done', bytes: 512 * 1024 });
+    // 64 chunks, and after the last there is nothing to wait for.
+    expect(clock.nowMs()).toBe(63 * 10 + 9);
+  });
+
+  it('ends at once when it is cancelled while bytes gather', async () => {
+    const { run, put, clock } = await setUp({ chunkBytes: 8 * 1024 });
+    put();
+    const cancelling = new AbortController();
+    const running = run(5, 1, cancelling.signal);
+    await clock.advanceAsync(15);
+    cancelling.abort(new Error('not needed'));
+    expect(await running).toEqual({ kind: 'cancelled' });
   });
 
   it('frees a body unread that is the whole blob though a part was asked for', async () => {
