@@ -3,7 +3,7 @@ import type { BulkAddress } from './bulk.ts';
 import type { Channel } from './peer-network.ts';
 
 /**
- * Channels on the bulk plane, for what is said often: a message over TLS costs a fifth of one over libp2p (ADR 0011). Same identity,
+ * Channels on the bulk plane, for what is said often: a message over TLS costs a quarter of one over libp2p (ADR 0011). Same identity,
  * same bounds and same meaning as the channels of `PeerNetwork`, which come first: only peers with a session have them, and that
  * session is what notices a peer that is dead.
  */

@@ -12,7 +12,7 @@ import { decodeFrame, encodeFrame, encodeMessage, type SwarmMessage, swarmProtoc
  * milliseconds leave in one frame. A link that breaks is gone with all it knew; the next message opens a new one.
  *
  * The hello says where the peer's bulk plane listens; from then on the end with the lesser ID opens a direct channel there, where a message
- * costs a fifth. Each end says `moved` behind the last frame that it sends on the first channel; what comes on the direct one is read from then on,
+ * costs a quarter. Each end says `moved` behind the last frame that it sends on the first channel; what comes on the direct one is read from then on,
  * so that nothing overtakes. Where no direct channel can be had the first goes on. Either one's end is that of the link.
  */
 export interface LinkEvents {
