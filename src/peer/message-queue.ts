@@ -2,6 +2,9 @@
  * What has arrived on a channel and is not consumed yet, bounded in bytes. `push` says whether there was room, so that the owner
  * closes a flooding channel instead of growing.
  */
+// What a message takes beside its bytes: many short ones are no less of a flood.
+const messageBytes = 64;
+
 export class MessageQueue {
   readonly #maxBytes: number;
   readonly #messages: Uint8Array[] = [];
@@ -21,9 +24,9 @@ export class MessageQueue {
 
   /** Queues a message; false when it does not fit or the queue has ended. */
   push(message: Uint8Array): boolean {
-    if (this.#isEnded || this.#bytes + message.length > this.#maxBytes) return false;
+    if (this.#isEnded || this.#bytes + message.length + messageBytes > this.#maxBytes) return false;
     this.#messages.push(message);
-    this.#bytes += message.length;
+    this.#bytes += message.length + messageBytes;
     this.#wake?.();
     return true;
   }
@@ -56,7 +59,7 @@ export class MessageQueue {
       for (;;) {
         const message = this.#messages.shift();
         if (message !== undefined) {
-          this.#bytes -= message.length;
+          this.#bytes -= message.length + messageBytes;
           this.#room?.();
           yield message;
         } else if (this.#isEnded) {

@@ -12,8 +12,9 @@ import { decodeFrame, encodeFrame, encodeMessage, type SwarmMessage, swarmProtoc
  * milliseconds leave in one frame. A link that breaks is gone with all it knew; the next message opens a new one.
  *
  * The hello says where the peer's bulk plane listens; from then on the end with the lesser ID opens a direct channel there, where a message
- * costs a quarter. Each end says `moved` behind the last frame that it sends on the first channel; what comes on the direct one is read from then on,
- * so that nothing overtakes. Where no direct channel can be had the first goes on. Either one's end is that of the link.
+ * costs a quarter. The end that takes it says `moved` behind the last frame that it sends on the first channel, and then the other; what comes on
+ * the direct one is read behind the other's `moved`, so that nothing overtakes. Where no direct channel can be had the first goes on. From
+ * then on the end of either is that of the link.
  */
 export interface LinkEvents {
   /** The peer said hello: its bulk address is known. */
@@ -29,20 +30,29 @@ type Hello = Omit<SwarmMessage & { kind: 'hello' }, 'kind'>;
 export type MemberMessage = Exclude<SwarmMessage, { kind: 'hello' | 'moved' }>;
 
 interface Link {
+  /** The first channel as far as this end sends on it. */
   channel: Channel | undefined;
+  /** That one, and another if both ends opened one at once: all are read. */
+  readonly channels: Set<Channel>;
   direct: Channel | undefined;
+  /** This end has said its last on the first channel. */
+  hasMoved: boolean;
+  hasPeerMoved: boolean;
   /** Settles when the peer has said its last on the first channel, or the link is gone. */
-  readonly moved: PromiseWithResolvers<void>;
+  readonly peerMoved: PromiseWithResolvers<void>;
   isOpening: boolean;
   isOpeningDirect: boolean;
   /** Messages as they go on the wire. */
   outbox: Uint8Array[];
+  outboxBytes: number;
   isFlushing: boolean;
   hello: Hello | undefined;
 }
 
 // Messages waiting for a channel that does not open; a swarm of 60 layers says hello with 60 states.
 const maxOutbox = 8192;
+// They must fit into the channel's own queue once it is open.
+const maxOutboxBytes = 768 * 1024;
 const maxFrameMessages = 256;
 // With the largest message, a bitfield of 96 KiB, still below the channel's limit; the usual one has 100 bytes.
 const maxFrameBytes = 24 * 1024;
@@ -52,6 +62,9 @@ const flushAfterMs = 4;
 
 // Two who dial each other at once have two connections for a moment; a link on the one to be closed would keep both.
 const prepareAfterMs = 1_000;
+
+// The other end has moved as soon as it has taken the channel, but for a node that is starved of CPU.
+const movedWithinMs = 10_000;
 
 // A handshake costs both ends some milliseconds and an idle channel some 50 KiB.
 const maxEagerLinks = 64;
@@ -112,8 +125,8 @@ export class MemberLinks {
   /** Queues a message; it leaves with the others of the next few milliseconds. */
   send(peer: PeerId, message: MemberMessage): void {
     const link = this.#link(peer);
-    this.#openDirect(peer, link);
-    if (link.outbox.length >= maxOutbox) {
+    if (!link.isOpeningDirect) this.#openDirect(peer, link);
+    if (link.outbox.length >= maxOutbox || link.outboxBytes >= maxOutboxBytes) {
       this.#drop(peer, link);
       return;
     }
@@ -123,11 +136,17 @@ export class MemberLinks {
       this.#encoded.set(message, bytes);
     }
     link.outbox.push(bytes);
+    link.outboxBytes += bytes.length;
     if (link.isFlushing) return;
     link.isFlushing = true;
     this.#unflushed.push([peer, link]);
     // One timer for all: what is told goes to many at once.
     if (this.#unflushed.length === 1) this.#clock.schedule(flushAfterMs, () => this.#flushAll());
+  }
+
+  /** Whether a message of so many bytes would find a link that is not backed up. */
+  hasRoom(peer: PeerId, bytes: number): boolean {
+    return (this.#links.get(peer)?.outboxBytes ?? 0) + bytes <= maxOutboxBytes / 2;
   }
 
   /** Takes a channel that the peer opened. */
@@ -139,8 +158,12 @@ export class MemberLinks {
   /** Takes a direct channel that the peer opened. */
   acceptDirect(channel: Channel): void {
     const link = this.#links.get(channel.peer);
-    if (link === undefined) channel.close();
-    else this.#attachDirect(channel.peer, link, channel);
+    if (link === undefined) {
+      channel.close();
+      return;
+    }
+    this.#attachDirect(channel.peer, link, channel);
+    if (link.direct === channel) this.#move(channel.peer, link);
   }
 
   drop(peer: PeerId): void {
@@ -158,11 +181,15 @@ export class MemberLinks {
     if (link === undefined) {
       link = {
         channel: undefined,
+        channels: new Set(),
         direct: undefined,
-        moved: Promise.withResolvers(),
+        hasMoved: false,
+        hasPeerMoved: false,
+        peerMoved: Promise.withResolvers(),
         isOpening: false,
         isOpeningDirect: false,
         outbox: [],
+        outboxBytes: 0,
         isFlushing: false,
         hello: undefined,
       };
@@ -186,9 +213,13 @@ export class MemberLinks {
       this.#open(peer, link);
       return;
     }
-    const channel = link.direct ?? link.channel;
+    const channel = link.hasMoved && link.direct !== undefined ? link.direct : link.channel;
     try {
-      while (link.outbox.length > 0) channel.send(takeFrame(link.outbox));
+      while (link.outbox.length > 0) {
+        const frame = takeFrame(link.outbox);
+        link.outboxBytes -= frame.length;
+        channel.send(frame);
+      }
     } catch (error) {
       this.#logger.debug({ peer, error }, 'swarm link broke');
       this.#drop(peer, link);
@@ -215,6 +246,7 @@ export class MemberLinks {
   #attach(peer: PeerId, link: Link, channel: Channel): void {
     // Both sides may open at once: either channel serves for sending, both are read.
     if (link.channel === undefined || !link.channel.isOpen) link.channel = channel;
+    link.channels.add(channel);
     try {
       channel.send(encodeFrame([{ kind: 'hello', ...this.#own }]));
     } catch {
@@ -230,29 +262,30 @@ export class MemberLinks {
       const onAbort = () => channel.close();
       signal.addEventListener('abort', onAbort, { once: true });
       try {
-        if (channel === link.direct) await link.moved.promise;
+        if (channel === link.direct) await link.peerMoved.promise;
         for await (const frame of channel.messages()) this.#receive(peer, link, frame);
       } catch (error) {
         this.#logger.debug({ peer, error }, 'swarm link ended');
       } finally {
         signal.removeEventListener('abort', onAbort);
         channel.close();
-        if (link.channel === channel || link.direct === channel) this.#drop(peer, link);
+        link.channels.delete(channel);
+        if (link.channel === channel) this.#drop(peer, link);
       }
     });
   }
 
   /** In a fleet of hundreds not every pair has something to say: there a direct channel waits for the first message. */
   #openDirect(peer: PeerId, link: Link): void {
-    const { hello } = link;
+    if (link.isOpeningDirect || link.hello === undefined || this.#network.self > peer) return;
     const address = this.findAddress(peer);
-    const isDone = link.isOpeningDirect || link.direct !== undefined;
-    if (isDone || hello === undefined || address === undefined || this.#network.self > peer) return;
+    if (address === undefined) return;
     link.isOpeningDirect = true;
     this.#tasks.run(async (signal) => {
       try {
         const channel = await this.#direct.open(peer, address, signal);
         this.#attachDirect(peer, link, channel);
+        if (link.hasPeerMoved) this.#move(peer, link);
       } catch (error) {
         // Not tried again on this link: what can be said can be said without.
         this.#logger.debug({ peer, error }, 'direct channel cannot be opened');
@@ -261,30 +294,49 @@ export class MemberLinks {
   }
 
   #attachDirect(peer: PeerId, link: Link, channel: Channel): void {
-    this.#flush(peer, link);
     if (this.#links.get(peer) !== link || link.channel?.isOpen !== true || link.direct !== undefined) {
       channel.close();
-      return;
-    }
-    try {
-      link.channel.send(encodeFrame([{ kind: 'moved' }]));
-    } catch {
-      channel.close();
-      this.#drop(peer, link);
+      // Who opens a second one has lost the link that this end still believes in.
+      if (link.direct !== undefined) this.#drop(peer, link);
       return;
     }
     link.direct = channel;
+    const cancel = this.#clock.schedule(movedWithinMs, () => channel.close());
+    void link.peerMoved.promise.then(cancel);
+    channel.onClose(() => {
+      cancel();
+      if (link.direct !== channel) return;
+      if (link.hasMoved || link.hasPeerMoved) this.#drop(peer, link);
+      else link.direct = undefined;
+    });
     this.#listen(peer, link, channel);
   }
 
+  /** From now on this end sends on the direct channel. */
+  #move(peer: PeerId, link: Link): void {
+    if (link.hasMoved || link.direct === undefined) return;
+    this.#flush(peer, link);
+    if (this.#links.get(peer) !== link || link.channel === undefined) return;
+    try {
+      link.channel.send(encodeFrame([{ kind: 'moved' }]));
+      link.hasMoved = true;
+    } catch {
+      this.#drop(peer, link);
+    }
+  }
+
   #receive(peer: PeerId, link: Link, frame: Uint8Array): void {
+    // Of a link that is gone nothing counts any more, whichever of its channels it comes from.
+    if (this.#links.get(peer) !== link) return;
     for (const message of decodeFrame(frame)) {
       if (message.kind === 'hello') {
         link.hello = message;
         this.#events.ready(peer, message.zone);
         if (this.#links.size <= maxEagerLinks) this.#openDirect(peer, link);
       } else if (message.kind === 'moved') {
-        link.moved.resolve();
+        link.hasPeerMoved = true;
+        link.peerMoved.resolve();
+        this.#move(peer, link);
       } else {
         this.#events.message(peer, message);
       }
@@ -309,7 +361,7 @@ function takeFrame(outbox: Uint8Array[]): Uint8Array {
 }
 
 function closeLink(link: Link): void {
-  link.channel?.close();
+  for (const channel of link.channels) channel.close();
   link.direct?.close();
-  link.moved.resolve();
+  link.peerMoved.resolve();
 }

@@ -9,7 +9,7 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberLinks, MemberMessage } from './member-links.ts';
-import { maxTellBytes } from './messages.ts';
+import { maxGivenPieceBytes } from './messages.ts';
 import { markBytes, markOf } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import { extentsOf, type RequestState } from './schedule/state.ts';
@@ -33,6 +33,10 @@ export interface MemberTalkDeps {
   readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
   /** A member gives a small piece unasked. */
   readonly onPiece: (peer: PeerId, digest: Digest, piece: SignedPiece, bytes: Uint8Array) => void;
+  /** A small piece was given to a member. */
+  readonly onGiven: (peer: PeerId, bytes: number) => void;
+  /** Whether small pieces may be given unasked: not by a node whose uploads are limited. */
+  readonly mayGive: boolean;
   /** Something will be asked of a member soon. */
   readonly onMeet: (peer: PeerId) => void;
 }
@@ -52,7 +56,7 @@ const greetAgainMs = 1_000;
 
 export class MemberTalk {
   readonly #deps: MemberTalkDeps;
-  readonly #links: Pick<MemberLinks, 'send'>;
+  readonly #links: Pick<MemberLinks, 'send' | 'hasRoom'>;
   /** Members said to hold or fetch a download, whether they answered yet or not. */
   readonly #providers = new Map<Digest, Set<PeerId>>();
   /** Greeted and silent so far; the origin is not asked before they had their say. */
@@ -63,7 +67,7 @@ export class MemberTalk {
   readonly #unhurried = new Map<Digest, { readonly pieces: Set<number>; readonly sinceRound: number }>();
   #round = 0;
 
-  constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send'>) {
+  constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send' | 'hasRoom'>) {
     this.#deps = deps;
     this.#links = links;
   }
@@ -124,11 +128,17 @@ export class MemberTalk {
    */
   givePiece(digest: Digest, piece: SignedPiece, bytes: Uint8Array): boolean {
     const download = this.#deps.scheduler.downloads.get(digest);
-    if (download === undefined || download.plan.pieceCount > 1 || bytes.length > maxTellBytes) return false;
+    if (download === undefined || download.plan.pieceCount > 1 || bytes.length > maxGivenPieceBytes) return false;
+    if (!this.#deps.mayGive) return false;
     if (bytes.length * download.members.size > maxGivenBytes) return false;
-    const message: MemberMessage = { kind: 'piece', digest, piece, bytes };
-    for (const member of download.members.values())
-      if (member.isFetching && !member.have.has(piece.index)) this.#links.send(member.peer, message);
+    const given: MemberMessage = { kind: 'piece', digest, piece, bytes };
+    const told = haveOf(digest, [piece]);
+    for (const { peer, isFetching, have } of download.members.values()) {
+      if (!isFetching || have.has(piece.index)) continue;
+      const hasRoom = this.#links.hasRoom(peer, bytes.length);
+      this.#links.send(peer, hasRoom ? given : told);
+      if (hasRoom) this.#deps.onGiven(peer, bytes.length);
+    }
     return true;
   }
 

@@ -55,7 +55,7 @@ const maxBitfieldBytes = 96 * 1024;
 const maxSignerBytes = 56;
 const maxMessagesPerFrame = 4096;
 /** The largest piece that a message carries: configs of images have 1 to 10 KiB. */
-export const maxTellBytes = 16 * 1024;
+export const maxGivenPieceBytes = 16 * 1024;
 // A name or an address, or nothing.
 const hostPattern = /^[A-Za-z0-9._:-]*$/;
 
@@ -164,7 +164,7 @@ function decodeMessage(reader: WireReader): SwarmMessage {
     case 'signed':
       return { kind, digest, piece: readSigned(reader) };
     case 'piece':
-      return { kind, digest, piece: readSigned(reader), bytes: Uint8Array.from(reader.bytes(maxTellBytes)) };
+      return { kind, digest, piece: readSigned(reader), bytes: Uint8Array.from(reader.bytes(maxGivenPieceBytes)) };
     default:
       return { kind, digest };
   }

@@ -121,8 +121,10 @@ export async function takeGivenPiece(
   peer: PeerId,
   piece: SignedPiece,
   bytes: Uint8Array,
+  signal: AbortSignal,
 ): Promise<void> {
-  if (download.hasEnded || bytes.length !== download.pieceBytes(piece.index)) return;
+  if (download.state !== 'fetching' || download.plan.pieceCount > 1 || bytes.length !== download.sizeBytes) return;
+  if (!deps.bucket.isUnlimited) await deps.bucket.take(bytes.length, signal);
   if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
   if (!accept(deps, download, peer, piece, bytes)) return;
   if (await download.storePiece(piece, bytes, { from: 'peer', peer }))

@@ -1,20 +1,9 @@
 import type { PeerId } from '../content/peer-id.ts';
-import type { PrefixVerifiers } from '../content/prefix-verifier.ts';
-import type { NodeIdentity } from '../content/signed-piece.ts';
-import type { Directory } from '../discovery/directory.ts';
-import type { Health } from '../health/health.ts';
-import type { Clock, Random } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
 import type { Digest } from '../oci/digest.ts';
-import type { Repository } from '../oci/repository.ts';
-import type { Origin } from '../origin/origin.ts';
-import type { BulkClient, PieceSource } from '../peer/bulk.ts';
-import type { DirectChannels } from '../peer/direct-channels.ts';
-import type { PeerNetwork } from '../peer/peer-network.ts';
-import type { BlobStore } from '../store/blob-store.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
+import type { PieceSource } from '../peer/bulk.ts';
 import type { Ban } from './bans.ts';
 import { BlobDownload } from './blob-download.ts';
 import { CompletedBlobs } from './completed-blobs.ts';
@@ -40,34 +29,13 @@ import { Scheduler } from './schedule/scheduler.ts';
 import { startDownloads } from './start-downloads.ts';
 import { Strikes } from './strikes.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
+import type { SwarmDeps } from './swarm-deps.ts';
 import { countTransfer, createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
 
 /**
  * The swarm of this node: turns what happens (members, pieces, readers, ends of requests) into events of the scheduler, and its
- * actions into requests. All state changes run on the event loop between awaits; `#decide` runs once per turn however many events came.
+ * actions into requests. All state changes run on the event loop between awaits; decisions are made once for all events of a few milliseconds.
  */
-export interface SwarmDeps {
-  readonly blobs: BlobStore;
-  readonly origin: Origin;
-  readonly directory: Directory;
-  readonly network: PeerNetwork;
-  readonly direct: DirectChannels;
-  readonly bulk: BulkClient;
-  readonly verifiers: PrefixVerifiers;
-  readonly identity: NodeIdentity;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly metrics: Metrics;
-  readonly health: Health;
-  /** Hears each time that blobs begin to be fetched. */
-  readonly onTransferStart?: () => void;
-  /** Hears of every transfer that ended, to remember it beyond this life. */
-  readonly onTransferEnd?: (transfer: Transfer) => void;
-  /** Tells which repository a stored blob belongs to, to fetch it again when it rots; absent = only those of this life are known. */
-  readonly findRepository?: (digest: Digest) => Promise<Repository | undefined>;
-}
-
 // How often time alone may change a decision: turns taken over, stalls, hedges, heartbeats of claims.
 const tickMs = 100;
 const claimEveryTicks = 8;
@@ -157,12 +125,22 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         onPiece: (peer, digest, piece, bytes) => {
           const download = this.#downloads.get(digest);
           if (download !== undefined)
-            this.#tasks.run(async () => {
-              await takeGivenPiece(peers, download, peer, piece, bytes);
-              this.#scheduler.memberHas(digest, peer, [piece.index]);
-              this.#decideSoon();
+            this.#tasks.run(async (signal) => {
+              try {
+                await takeGivenPiece(peers, download, peer, piece, bytes, signal);
+              } catch (error) {
+                await failDownload(this.#completion, download, error);
+              } finally {
+                this.#scheduler.memberHas(digest, peer, [piece.index]);
+                this.#decideSoon();
+              }
             });
         },
+        onGiven: (peer, bytes) => {
+          this.#ledger.accountOf(peer).sent += bytes;
+          this.#metrics.sentBytes.add(bytes);
+        },
+        mayGive: options.uploadBytesPerSecond === 0,
         onMeet: (peer) => {
           const address = this.#links.findAddress(peer);
           if (address !== undefined) deps.bulk.prepare(peer, address);

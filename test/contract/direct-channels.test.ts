@@ -104,7 +104,7 @@ describe.each([
     const [left, right] = [await kit.join(), await kit.join()];
     const { here, there } = await pairOf(left, right);
     expect([here.peer, there.peer]).toEqual([right.peer, left.peer]);
-    const sizes = [0, 1, 127, 128, 16_383, 16_384, 70_000, maxMessageBytes, 3];
+    const sizes = [1, 127, 128, 16_383, 16_384, 70_000, maxMessageBytes, 3];
     for (const [at, size] of sizes.entries()) here.send(new Uint8Array(size).fill(at));
     const received = await take(there, sizes.length);
     expect(received.map(({ length }) => length)).toEqual(sizes);
@@ -197,6 +197,7 @@ describe('DirectChannels on tls', () => {
   it.each([
     ['a length that never ends', Buffer.from('ffffffff', 'hex')],
     ['a length over the bound', Buffer.from('818008', 'hex')],
+    ['nothing, said with a length', Buffer.from('00', 'hex')],
   ])('close at %s', async (_, bytes) => {
     const identity = await generateIdentity();
     const server = createServer({

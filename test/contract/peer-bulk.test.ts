@@ -49,7 +49,7 @@ describe.each([
     client.prepare(server.peerId, kit.address);
     client.prepare(server.peerId, kit.address);
     client.prepare(stranger.peerId, kit.address);
-    await client.fetchPieces(request(), signal);
+    await Promise.all([client.fetchPieces(request(), signal), client.fetchPieces(request(), signal)]);
     await expect(client.fetchPieces(request({ peer: stranger.peerId }), signal)).rejects.toMatchObject({
       code: 'PEER_UNTRUSTED',
     });

@@ -18,7 +18,8 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { Store } from '../../src/store/store.ts';
 import type { SwarmOptions } from '../../src/swarm/options.ts';
-import { createSwarm, type SwarmDeps, type SwarmNode } from '../../src/swarm/swarm-node.ts';
+import type { SwarmDeps } from '../../src/swarm/swarm-deps.ts';
+import { createSwarm, type SwarmNode } from '../../src/swarm/swarm-node.ts';
 import { noMetrics } from '../../src/telemetry/metrics.ts';
 
 const MiB = 1024 * 1024;

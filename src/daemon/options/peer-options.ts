@@ -72,8 +72,8 @@ export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServe
     // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
     maxRequests: 2 * config.swarm.uploadSlots,
     maxRequestsPerPeer: 4,
-    // Each chunk is a read of the file on another thread: half of a piece of a large layer keeps them few and a stalled peer cheap.
-    chunkBytes: 512 * KiB,
+    // One TLS record is 16 KiB; 256 KiB keeps system calls rare. A peer that takes less in `stallTimeoutMs` counts as standing still.
+    chunkBytes: 256 * KiB,
     handshakeTimeoutMs: 5_000,
     headersTimeoutMs: 10_000,
     keepAliveMs: 60_000,

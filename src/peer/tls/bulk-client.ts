@@ -99,19 +99,22 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
     if (this.#lanes.has(key) || isFull || this.#preparing >= maxPreparing || this.#stopping.signal.aborted) return;
     const lane = this.#takeLane(key);
     this.#preparing += 1;
-    const settled = (async () => {
+    const preparing = (async () => {
       try {
         const connection = await this.#dial(peer, address, this.#stopping.signal);
-        this.#keep(connection, lane, key, () => {});
-      } catch (error) {
-        this.#deps.logger.debug({ peer, error }, 'a connection for later could not be made');
+        if (this.#stopping.signal.aborted) connection.destroy();
+        else this.#keep(connection, lane, key, () => {});
       } finally {
         this.#preparing -= 1;
         lane.preparing = undefined;
         this.#leaveLane(lane, key);
       }
     })();
-    lane.preparing = settled;
+    // Who asks meanwhile waits for it, and fails with it.
+    lane.preparing = preparing;
+    const settled = preparing.catch((error: unknown) =>
+      this.#deps.logger.debug({ peer, error }, 'a connection for later could not be made'),
+    );
     this.#running.add(settled);
     void settled.finally(() => this.#running.delete(settled));
   }

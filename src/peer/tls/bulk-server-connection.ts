@@ -42,7 +42,6 @@ export class BulkServerConnection {
   #stage: 'head' | 'answer' | 'closing' | 'ended' = 'head';
   /** What has arrived and is no part of a request that was handed on, one character for each byte. */
   #unread = '';
-  #hasAnswered = false;
   #isLast = false;
   #isGivenUp = false;
   #deadlineMs: number;
@@ -57,7 +56,8 @@ export class BulkServerConnection {
     this.#clock = clock;
     this.#options = options;
     this.#handler = handler;
-    this.#deadlineMs = clock.nowMs() + options.headersTimeoutMs;
+    // Connections are made before there is something to ask for.
+    this.#deadlineMs = clock.nowMs() + options.keepAliveMs;
     // 'close' follows.
     socket.on('error', () => {});
     socket.on('close', () => this.#onLeft());
@@ -116,7 +116,6 @@ export class BulkServerConnection {
   /** Takes up the next request. */
   proceed(): void {
     if (this.#stage !== 'answer') return;
-    this.#hasAnswered = true;
     this.#onCut = undefined;
     this.#sender = undefined;
     if (this.#isLast) {
@@ -210,7 +209,7 @@ export class BulkServerConnection {
   #expire(): void {
     if (this.#stage !== 'head') {
       this.#giveUp('PEER_STALLED', this.#sender === undefined ? 'takes no answer' : 'takes too long for a run');
-    } else if (this.#unread === '' && this.#hasAnswered) {
+    } else if (this.#unread === '') {
       this.#giveUp('PEER_STALLED', 'asks for nothing more');
     } else {
       this.#refuse('late');

@@ -1,6 +1,6 @@
 import { PeerError } from '../errors.ts';
 
-/** Puts a message behind its length, an unsigned LEB128 number; memory of its own, so that the caller may reuse its buffer. */
+/** Puts a message, not an empty one, behind its length, an unsigned LEB128 number; memory of its own, so that the caller may reuse its buffer. */
 export function frameOf(message: Uint8Array): Buffer {
   const { length } = message;
   const headBytes = length < 0x80 ? 1 : length < 0x4000 ? 2 : 3;
@@ -18,7 +18,7 @@ export function frameOf(message: Uint8Array): Buffer {
 // 2 MiB and less; every bound of a message is below.
 const maxLengthBytes = 3;
 
-/** Cuts what arrives into messages; keeps of an unfinished one what has come, its length at most `maxBytes`. */
+/** Cuts what arrives into messages; keeps of an unfinished one what has come, its length from 1 to `maxBytes`. */
 export class FrameSplitter {
   readonly #maxBytes: number;
   /** The length of the message under way, as far as it is known. */
@@ -38,7 +38,7 @@ export class FrameSplitter {
   split(bytes: Uint8Array): Uint8Array[] {
     const messages: Uint8Array[] = [];
     let at = 0;
-    while (at < bytes.length || this.#message?.length === 0) {
+    while (at < bytes.length) {
       if (this.#message === undefined) at = this.#readLength(bytes, at);
       if (this.#message === undefined) break;
       const count = Math.min(this.#message.length - this.#filled, bytes.length - at);
@@ -58,8 +58,11 @@ export class FrameSplitter {
       this.#length += (byte & 0x7f) << (7 * this.#lengthBytes);
       this.#lengthBytes += 1;
       if (byte >= 0x80 && this.#lengthBytes < maxLengthBytes) continue;
-      if (byte >= 0x80 || this.#length > this.#maxBytes)
-        throw new PeerError('PEER_PROTOCOL', 'a message is too long', { details: { maxBytes: this.#maxBytes } });
+      // Nothing has no use, and would cost more to keep than to send.
+      if (byte >= 0x80 || this.#length > this.#maxBytes || this.#length === 0)
+        throw new PeerError('PEER_PROTOCOL', 'a message is too long or empty', {
+          details: { maxBytes: this.#maxBytes },
+        });
       this.#message = Buffer.allocUnsafe(this.#length);
       this.#filled = 0;
       this.#length = 0;

@@ -24,6 +24,8 @@ export interface TlsChannelDeps {
   readonly clock: Clock;
 }
 
+const keepAliveAfterMs = 20_000;
+
 /** A channel on a TLS connection of its own: each message behind its length, as on a stream of libp2p. */
 export class TlsChannel implements Channel {
   readonly peer: PeerId;
@@ -44,6 +46,8 @@ export class TlsChannel implements Channel {
     this.#received = new MessageQueue(options.maxReceiveQueueBytes);
     const { socket } = deps;
     socket.setNoDelay(true);
+    // Between pulls nothing is said, and what stands between the nodes may forget the connection.
+    socket.setKeepAlive(true, keepAliveAfterMs);
     // What was wrong is in the close that follows; a channel's end never means success.
     socket.on('error', () => {});
     socket.on('end', () => socket.destroy());

@@ -56,6 +56,7 @@ export class TlsChannels implements DirectChannels, AsyncDisposable {
       // There is no CA: the certificate is checked for the peer ID in it.
       rejectUnauthorized: false,
     });
+    socket.on('error', () => {});
     const { dialTimeoutMs: timeoutMs } = this.#options;
     await provePeer(socket, { peer, address, protocol: channelProtocol, timeoutMs }, clock, joined);
     return this.#channel(peer, socket);

@@ -204,12 +204,13 @@ describe('the end of a connection', () => {
     await dialogue.until(() => expect(dialogue.theirs.destroyed).toBe(true));
   });
 
-  it('comes for who never asks, as for a head', async () => {
+  it('comes without a word for who has not asked yet, as between requests', async () => {
     const dialogue = start();
-    await dialogue.pass(9_999);
-    expect(dialogue.text()).toBe('');
+    await dialogue.pass(59_999);
+    expect(dialogue.theirs.destroyed).toBe(false);
     await dialogue.pass(1);
-    expect(dialogue.statuses()).toEqual([408]);
+    expect(dialogue.theirs.destroyed).toBe(true);
+    expect([dialogue.text(), dialogue.outcomes]).toEqual(['', []]);
   });
 
   it('comes without a word between requests', async () => {

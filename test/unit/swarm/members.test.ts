@@ -140,60 +140,107 @@ describe('the links of a node', () => {
     before.resolve(raw.channels[0]!);
     return { one, raw, frames, first: await before.promise, after: after.promise };
   }
+  const open = (network: MemoryPeerNetwork, peer: PeerId) =>
+    createMemoryDirectChannels(network).open(peer, { host: '', port: 0 }, AbortSignal.timeout(15_000));
   const hello = encodeFrame([{ kind: 'hello', bulkPort: 5, zone: '' }]);
   const moved = encodeFrame([{ kind: 'moved' }]);
 
-  it('move to a direct channel once the other’s bulk address is known, saying so last', async () => {
+  it('move to a direct channel when the other end has taken it, each saying so last', async () => {
     const { one, raw, frames, first, after } = await direct();
     expect(alice < bob).toBe(true);
     first.send(hello);
     const channel = await after;
-    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'the last word came');
     one.links.send(bob, leave);
-    await until(() => frames.length === 1, 'it came on the direct channel');
+    await until(() => raw.frames.flat().length === 3, 'until then the first one serves');
     // What overtakes on the direct channel waits for the last word on the first.
     channel.send(encodeFrame([{ kind: 'whole', digest }]));
     first.send(encodeFrame([leave]));
+    one.links.send(bob, leave);
     first.send(moved);
     await until(() => one.events.includes('whole bob'), 'both came');
     expect(one.events.slice(-2)).toEqual(['leave bob', 'whole bob']);
-    expect(raw.frames.flat().map(({ kind }) => kind)).toEqual(['hello', 'leave', 'moved']);
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'the last word came');
+    expect(raw.frames.flat().map(({ kind }) => kind)).toEqual(['hello', 'leave', 'leave', 'leave', 'moved']);
+    one.links.send(bob, leave);
+    await until(() => frames.length === 1, 'it came on the direct channel');
+    await tasks.stop();
+  });
+
+  it('say that they have moved when they take a direct channel', async () => {
+    const one = start(bob, 11);
+    const raw = startRaw(alice);
+    await connect(one, raw);
+    one.links.send(alice, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    raw.channels[0]!.send(hello);
+    const channel = await open(raw.network, bob);
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'it is taken');
+    const frames: SwarmMessage[][] = [];
+    tasks.run(async () => {
+      for await (const frame of channel.messages()) frames.push(decodeFrame(frame));
+    });
+    one.links.send(alice, leave);
+    await until(() => frames.length === 1, 'it is used');
+    raw.channels[0]!.send(moved);
+    channel.send(encodeFrame([leave]));
+    await until(() => one.events.includes('leave alice'), 'it is read');
+    await tasks.stop();
+  });
+
+  it('go on with the first channel when the direct one ends before the other end has moved', async () => {
+    const { one, raw, first, after } = await direct();
+    first.send(hello);
+    (await after).close();
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 3, 'it came on the first channel');
+    expect(one.events.filter((event) => event.startsWith('gone'))).toEqual([]);
     await tasks.stop();
   });
 
   it.each([
-    ['direct', (first: Channel, second: Channel) => (first.isOpen ? second.close() : undefined)],
+    ['direct', (_: Channel, second: Channel) => second.close()],
     ['first', (first: Channel) => first.close()],
-  ])('are gone when the %s channel is', async (_, breakIt) => {
-    const { one, first, after } = await direct();
+  ])('are gone when the %s channel is, once they have moved', async (_, breakIt) => {
+    const { one, raw, first, after } = await direct();
     first.send(hello);
-    first.send(moved);
     const channel = await after;
+    first.send(moved);
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'it is used');
     breakIt(first, channel);
     await until(() => one.events.includes('gone bob'), 'the link is gone');
     await until(() => !first.isOpen && !channel.isOpen, 'both channels are closed');
     await tasks.stop();
   });
 
-  it('take one direct channel only, and none without a link', async () => {
-    const { one, raw, first, after } = await direct();
-    first.send(hello);
-    await after;
-    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'the first is in use');
-    const again = await createMemoryDirectChannels(raw.network).open(
-      alice,
-      { host: '', port: 0 },
-      AbortSignal.timeout(15_000),
-    );
-    await until(() => !again.isOpen, 'the second is closed');
+  it('begin anew when the other end opens a second direct channel, and take none without a link', async () => {
+    const one = start(bob, 11);
+    const raw = startRaw(alice);
+    await connect(one, raw);
+    one.links.send(alice, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    const channel = await open(raw.network, bob);
+    await until(() => raw.frames.flat().at(-1)?.kind === 'moved', 'it is taken');
+    const again = await open(raw.network, bob);
+    await until(() => one.events.includes('gone alice'), 'the link is gone');
+    await until(() => !channel.isOpen && !again.isOpen && !raw.channels[0]!.isOpen, 'all is closed');
     const stranger = hub.join(carol);
     await stranger.dial(one.network.addresses()[0]!, AbortSignal.timeout(15_000));
-    const refused = await createMemoryDirectChannels(stranger).open(
-      alice,
-      { host: '', port: 0 },
-      AbortSignal.timeout(15_000),
-    );
+    const refused = await open(stranger, bob);
     await until(() => !refused.isOpen, 'there is no link to it');
+    await tasks.stop();
+  });
+
+  it('close every channel of a link that is dropped, and hear no more of them', async () => {
+    const one = start(alice, 11);
+    const raw = startRaw(bob);
+    await connect(one, raw);
+    one.links.send(bob, leave);
+    await until(() => raw.frames.flat().length === 2, 'the link is open');
+    const second = await raw.network.openChannel(alice, swarmProtocol, AbortSignal.timeout(15_000));
+    second.send(encodeFrame([leave]));
+    await until(() => one.events.includes('leave bob'), 'both are read');
+    one.links.drop(bob);
+    await until(() => !second.isOpen && !raw.channels[0]!.isOpen, 'both are closed');
     await tasks.stop();
   });
 
@@ -269,6 +316,7 @@ describe('the talk of a node', () => {
     const isConnected = (peer: PeerId) => connected.has(peer);
     const marks: number[] = [];
     const given: string[] = [];
+    const backedUp = new Set<PeerId>();
     const met: PeerId[] = [];
     const onMark = (_: PeerId, __: Digest, piece: number) => void marks.push(piece);
     const onSigned = (peer: PeerId) => void sent.push({ peer, message: { kind: 'whole', digest: kit.digest } });
@@ -286,8 +334,10 @@ describe('the talk of a node', () => {
         onMark,
         onPiece: (peer, _, { index }, bytes) => void given.push(`${peer} ${index} ${bytes.length}`),
         onMeet: (peer) => void met.push(peer),
+        onGiven: (peer, bytes) => void given.push(`to ${peer} ${bytes}`),
+        mayGive: true,
       },
-      { send: (peer, message) => void sent.push({ peer, message }) },
+      { send: (peer, message) => void sent.push({ peer, message }), hasRoom: (peer) => !backedUp.has(peer) },
     );
     const state = (changes: Partial<SwarmMessage & { kind: 'state' }> = {}) => ({
       kind: 'state' as const,
@@ -302,7 +352,7 @@ describe('the talk of a node', () => {
     const take = () => sent.splice(0).map(({ peer, message }) => `${message.kind} ${peer}`);
     const members = () => [...(scheduler.downloads.get(kit.digest)?.members.keys() ?? [])];
     const provider = (peer: PeerId) => ({ peer, holding: 'fetching' as const, rank: 0 });
-    const parts = { marks, given, met, scheduler, talk, bans, store, tasks, clock, connected, downloads };
+    const parts = { marks, given, met, backedUp, scheduler, talk, bans, store, tasks, clock, connected, downloads };
     return { ...kit, ...parts, identity, sent, state, take, members, provider };
   }
 
@@ -447,7 +497,7 @@ describe('the talk of a node', () => {
   });
 
   it('gives a small blob that was read at the origin to those that lack it, and no other', async () => {
-    const { talk, take, met, scheduler, identity, tasks } = await setUp();
+    const { talk, take, met, given, backedUp, scheduler, identity, tasks } = await setUp();
     const small = await openTestDownload(identity, 3_000);
     const piece = small.pieceOf(0);
     expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(false);
@@ -460,7 +510,10 @@ describe('the talk of a node', () => {
     scheduler.memberState(small.digest, bob, { ...says, isFetching: false });
     scheduler.memberState(small.digest, carol, { ...says, pieces: undefined });
     expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
-    expect(take()).toEqual(['piece alice']);
+    expect([take(), given]).toEqual([['piece alice'], [`to alice ${piece.bytes.length}`]]);
+    backedUp.add(alice);
+    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
+    expect([take(), given.length]).toEqual([['have alice'], 1]);
     const large = await openTestDownload(identity, 20_000, { seed: 2 });
     add(large);
     scheduler.memberState(large.digest, alice, says);

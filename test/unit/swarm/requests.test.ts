@@ -9,6 +9,8 @@ import { PeerError } from '../../../src/peer/errors.ts';
 import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.ts';
 import { StoreError } from '../../../src/store/errors.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
+import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
+import { SwarmError } from '../../../src/swarm/errors.ts';
 import { type OriginRequestsDeps, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
 import { type PeerRequestsDeps, runPeerRequest, takeGivenPiece } from '../../../src/swarm/peer-requests.ts';
 import type { RequestState } from '../../../src/swarm/schedule/state.ts';
@@ -74,8 +76,8 @@ describe('a request to a peer', () => {
     };
     const run = (changes: Partial<PeerRequestsDeps> = {}, abort: AbortSignal = signal) =>
       runPeerRequest({ ...deps, ...changes }, kit.download, asked, abort);
-    const give = (piece: SignedPiece, bytes: Uint8Array) =>
-      takeGivenPiece(deps, kit.download, peer.peerId, piece, bytes);
+    const give = (download: BlobDownload, piece: SignedPiece, bytes: Uint8Array) =>
+      takeGivenPiece(deps, download, peer.peerId, piece, bytes, signal);
     return { ...kit, bans, events, progress, run, give };
   }
 
@@ -93,20 +95,25 @@ describe('a request to a peer', () => {
     expect(download.suppliers.get(1)).toBe(peer.peerId);
   });
 
-  it('takes a piece that was given unasked, once, if it is right', async () => {
-    const { give, pieceOf, events, download } = await setUp(() => async () => {});
-    const { piece, bytes } = pieceOf(0);
-    await give(piece, bytes.subarray(1));
+  it('takes a blob of one piece that was given unasked, once, if it is right', async () => {
+    const { give, events, pieceOf: largePiece, download: large } = await setUp(() => async () => {});
+    const [small, other] = [await openTestDownload(signer, 3_000), await openTestDownload(signer, 3_000, { seed: 2 })];
+    const { piece, bytes } = small.pieceOf(0);
+    await give(small.download, piece, bytes.subarray(1));
+    await give(large, largePiece(0).piece, largePiece(0).bytes);
     expect(events).toEqual([]);
-    await Promise.all([give(piece, bytes), give(piece, bytes)]);
-    await give(piece, bytes);
+    await Promise.all([give(small.download, piece, bytes), give(small.download, piece, bytes)]);
+    await give(small.download, piece, bytes);
     expect(events).toEqual(['stored 0']);
-    expect(download.suppliers.get(0)).toBe(peer.peerId);
-    const wrong = pieceOf(1);
+    expect(small.download.suppliers.get(0)).toBe(peer.peerId);
+    const wrong = other.pieceOf(0);
     wrong.bytes[0] = (wrong.bytes[0] ?? 0) ^ 1;
-    await give(wrong.piece, wrong.bytes);
-    expect(events.slice(1)).toEqual([expect.stringMatching(/^wrong bytes: piece 1/), 'refused 1']);
-    expect(download.hasPiece(1)).toBe(false);
+    await give(other.download, wrong.piece, wrong.bytes);
+    expect(events.slice(1)).toEqual([expect.stringMatching(/^wrong bytes: piece 0/), 'refused 0']);
+    expect(other.download.hasPiece(0)).toBe(false);
+    await other.download.fail(new SwarmError('SWARM_STOPPED', ''));
+    await give(other.download, other.pieceOf(0).piece, other.pieceOf(0).bytes);
+    expect(events).toHaveLength(3);
   });
 
   it('does not look at a piece that is here already', async () => {
