@@ -2,11 +2,9 @@
  * A node that lies, for the fleet bench: the daemon as installed, of which only what leaves it over the bulk plane is changed.
  * It takes the same arguments and environment as `shoal`, and SHOAL_BENCH_LIE: the name of a lie. Not meant to be run by hand.
  */
-import { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { PieceSource } from '../src/peer/bulk.ts';
 import { loadIdentity } from '../src/peer/identity.ts';
-import { piecesHeader } from '../src/peer/tls/piece-header.ts';
 import { flipping, lying, withRead } from '../test/support/lying-sources.ts';
 import { isLie, type Lie, lieVariable } from './lab/lies.ts';
 
@@ -31,7 +29,7 @@ async function lieAs(name: Exclude<Lie, 'endless'>, honest: PieceSource): Promis
 /** Above the pieces of a blob's head: a client gets its first bytes before the first lie. */
 const largePieceBytes = 512 * 1024;
 
-if (lie === 'endless') sendEndlessly();
+if (lie === 'endless') await sendEndlessly();
 else {
   // Typed by its source; run from where the daemon below gets it, so that there is only one.
   const shared = (await import(
@@ -46,23 +44,20 @@ else {
 }
 
 /** Every answer with pieces is followed by zeros for as long as the peer takes them. */
-function sendEndlessly(): void {
+async function sendEndlessly(): Promise<void> {
   const zeros = Buffer.alloc(64 * 1024);
-  const answers = new WeakSet<ServerResponse>();
-  const { writeHead, end } = ServerResponse.prototype;
-  ServerResponse.prototype.writeHead = function (this: ServerResponse, ...args: unknown[]) {
-    const headers = args.at(-1);
-    if (typeof headers === 'object' && headers !== null && piecesHeader in headers) answers.add(this);
-    return Reflect.apply(writeHead, this, args) as ServerResponse;
-  } as typeof writeHead;
-  ServerResponse.prototype.end = function (this: ServerResponse, ...args: unknown[]) {
-    if (!answers.has(this)) return Reflect.apply(end, this, args) as ServerResponse;
-    const more = () => {
-      if (!this.destroyed) this.write(zeros, (error) => (error ? this.destroy() : more()));
-    };
-    more();
-    return this;
-  } as typeof end;
+  const sending = (await import(
+    join(installed, 'peer', 'tls', 'run-sender.js')
+  )) as typeof import('../src/peer/tls/run-sender.ts');
+  const { prototype } = sending.RunSender;
+  const { send } = prototype;
+  prototype.send = async function (socket, ...rest) {
+    await send.call(this, socket, ...rest);
+    await new Promise<never>((_, reject) => {
+      const more = () => socket.write(zeros, (error) => (error ? reject(error) : more()));
+      more();
+    });
+  };
 }
 
 // From the modules: what is changed above is not in the bundle that `main.js` would run.

@@ -49,7 +49,7 @@ interface IdleConnection {
 }
 
 // A node that begins a pull with a large fleet will not ask all of it in its first second.
-const maxPreparing = 16;
+const maxPrepared = 16;
 
 /** The connections to one peer at one address. */
 interface Lane {
@@ -95,8 +95,8 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
 
   prepare(peer: PeerId, address: BulkAddress): void {
     const key = laneKey(peer, address);
-    const isFull = this.#preparing + this.#idleCount >= this.#options.maxIdleConnections;
-    if (this.#lanes.has(key) || isFull || this.#preparing >= maxPreparing || this.#stopping.signal.aborted) return;
+    const isEnough = this.#preparing + this.#idleCount >= maxPrepared;
+    if (this.#lanes.has(key) || isEnough || this.#stopping.signal.aborted) return;
     const lane = this.#takeLane(key);
     this.#preparing += 1;
     const preparing = (async () => {
