@@ -45,8 +45,8 @@ export async function startDownloads(
   }
   for (const download of fetching) download.mark('providers');
   if (network.peers().length > 0) {
-    // Where the directory takes its time, those who start at the same moment are held up as well; half of it has shown to be enough.
-    await delay(clock, Math.min(settleMaxMs, Math.max(settleMs, (clock.nowMs() - askedMs) / 2)), signal);
+    // Where the directory takes its time, those who start at the same moment are held up as well.
+    await delay(clock, Math.min(settleMaxMs, Math.max(settleMs, clock.nowMs() - askedMs)), signal);
     const until = clock.nowMs() + settleMaxMs;
     const isQuiet = () => fetching.every(({ digest }) => talk.isHeardOut(digest));
     while (!isQuiet() && clock.nowMs() < until) await delay(clock, hearOutStepMs, signal);
