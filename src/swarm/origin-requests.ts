@@ -25,8 +25,9 @@ export interface OriginRequestsDeps {
   readonly onWhole: (download: BlobDownload) => void;
 }
 
-// The scheduler need not hear of each packet.
+// The scheduler need not hear of each packet, but soon enough for a slow origin not to look like one that stands still.
 const progressStepBytes = 64 * 1024;
+const progressStepMs = 250;
 // On a slow link bytes come a packet at a time, and each costs as much as sixteen at once: so little has the next ones gather for a moment,
 // unless it is of a blob's head, for which clients wait.
 const trickleBytes = 16 * 1024;
@@ -91,6 +92,7 @@ async function takePieces(
   let range = pieceRange(plan, index);
   let buffer = Buffer.allocUnsafeSlow(range.end - range.start);
   let reportedAt = startAt;
+  let reportedMs = Number.NEGATIVE_INFINITY;
   for await (const chunk of chunks) {
     signal.throwIfAborted();
     if (!deps.bucket.isUnlimited) await deps.bucket.take(chunk.length, signal);
@@ -111,8 +113,10 @@ async function takePieces(
       range = pieceRange(plan, index);
       if (buffer.length !== range.end - range.start) buffer = Buffer.allocUnsafeSlow(range.end - range.start);
     }
-    if (position - reportedAt >= progressStepBytes || reportedAt === startAt) {
+    const nowMs = deps.clock.nowMs();
+    if (position - reportedAt >= progressStepBytes || nowMs - reportedMs >= progressStepMs) {
       reportedAt = position;
+      reportedMs = nowMs;
       deps.onProgress(request.id, position - startAt);
     }
     const isOver = position >= endAt;

@@ -32,6 +32,12 @@ const digests = fc.string({ unit: hexDigit, minLength: 64, maxLength: 64 }).map(
 const piece = fc.integer({ min: 0, max: 4_000_000 });
 const bytes = fc.integer({ min: 0, max: 2 ** 44 });
 
+const signed = fc.record({
+  index: piece,
+  signer: fc.constant(testPeer(1)),
+  hash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+  signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
+});
 const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
   fc.record(
     {
@@ -64,23 +70,13 @@ const messages: fc.Arbitrary<SwarmMessage> = fc.oneof(
   fc.record({
     kind: fc.constant('signed' as const),
     digest: digests,
-    piece: fc.record({
-      index: piece,
-      signer: fc.constant(testPeer(1)),
-      hash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
-      signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
-    }),
+    piece: signed,
   }),
   fc.constant({ kind: 'moved' as const }),
   fc.record({
     kind: fc.constant('piece' as const),
     digest: digests,
-    piece: fc.record({
-      index: piece,
-      signer: fc.constant(testPeer(1)),
-      hash: fc.uint8Array({ minLength: 32, maxLength: 32 }),
-      signature: fc.uint8Array({ minLength: 64, maxLength: 64 }),
-    }),
+    piece: signed,
     bytes: fc.uint8Array({ maxLength: 16 * 1024 }),
   }),
   fc.record({

@@ -1,6 +1,7 @@
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
+import { joinSignals } from '../../lib/join-signals.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { BulkAddress } from '../bulk.ts';
 import type { DirectChannels } from '../direct-channels.ts';
@@ -47,8 +48,8 @@ export class TlsChannels implements DirectChannels, AsyncDisposable {
     const { identity, clock } = this.#deps;
     this.#context ??= createClientContext(identity, clock);
     const secureContext = await this.#context;
-    const joined = AbortSignal.any([signal, this.#stopping.signal]);
-    joined.throwIfAborted();
+    using joined = joinSignals(signal, this.#stopping.signal);
+    joined.signal.throwIfAborted();
     const socket = connect({
       ...address,
       secureContext,
@@ -58,7 +59,7 @@ export class TlsChannels implements DirectChannels, AsyncDisposable {
     });
     socket.on('error', () => {});
     const { dialTimeoutMs: timeoutMs } = this.#options;
-    await provePeer(socket, { peer, address, protocol: channelProtocol, timeoutMs }, clock, joined);
+    await provePeer(socket, { peer, address, protocol: channelProtocol, timeoutMs }, clock, joined.signal);
     return this.#channel(peer, socket);
   }
 

@@ -318,6 +318,18 @@ describe('a turn at the origin', () => {
     expect(clock.nowMs()).toBe(63 * 10 + 9);
   });
 
+  it('tells that a slow origin moves, though it is little', async () => {
+    const { run, put, clock, progress } = await setUp({ chunkBytes: 100 });
+    put();
+    const cancelling = new AbortController();
+    const running = run(5, 1, cancelling.signal);
+    for (let at = 0; at < 100; at += 1) await clock.advanceAsync(10);
+    cancelling.abort(new Error('enough'));
+    await running;
+    expect(progress.length).toBeGreaterThanOrEqual(4);
+    expect(progress.length).toBeLessThan(8);
+  });
+
   it('ends at once when it is cancelled while bytes gather', async () => {
     const { run, put, clock } = await setUp({ chunkBytes: 8 * 1024 });
     put();
