@@ -3,7 +3,7 @@
  * bridge in a namespace of its own, so nothing of the machine's own network is touched and no firewall rule applies.
  * All names start with `sb<pid>-`, so that a later run can tell what a crashed one has left behind.
  */
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 
@@ -34,6 +34,16 @@ export interface LabNetwork extends AsyncDisposable {
 
 const namePattern = /^sb(\d+)-/;
 
+const maxHosts = 254;
+const addressOf = (index: number) => `10.88.${index >> 8}.${index & 255}`;
+const macOf = (index: number) => `02:53:42:00:00:${index.toString(16).padStart(2, '0')}`;
+// All namespaces share one table of neighbours, by default of 1,024 entries: 33 hosts that all talk to each other are more, and those that came
+// too late got no connection until the others were done. Entries that are given do not count.
+const neighbours = Array.from(
+  { length: maxHosts },
+  (_, before) => `neigh replace ${addressOf(before + 1)} lladdr ${macOf(before + 1)} dev eth0 nud permanent\n`,
+).join('');
+
 /** Tells why this machine cannot run a lab network, or undefined if it can. */
 export function labNetworkObstacle(): string | undefined {
   if (process.platform !== 'linux') return 'network namespaces need Linux';
@@ -48,6 +58,18 @@ export function labNetworkObstacle(): string | undefined {
 export function requireLabNetwork(): void {
   const obstacle = labNetworkObstacle();
   if (obstacle !== undefined) throw new Error(`this bench needs a lab network: ${obstacle}`);
+}
+
+/** Runs many commands of `ip` in a namespace at once. */
+async function runBatch(netns: string, commands: string): Promise<void> {
+  const child = spawn('ip', ['-n', netns, '-batch', '-'], { stdio: ['pipe', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    said += text;
+  });
+  child.stdin.on('error', () => undefined).end(commands);
+  const code = await new Promise((resolve, reject) => child.once('error', reject).once('close', resolve));
+  if (code !== 0) throw new Error(`ip -n ${netns} -batch: ${said.trim()}`);
 }
 
 function listNamespaces(): string[] {
@@ -123,8 +145,9 @@ export async function createLabNetwork(): Promise<LabNetwork> {
   return {
     async addHost(label, rateBytesPerSecond) {
       const index = hosts.length + 1;
+      if (index > maxHosts) throw new Error(`a lab network has room for ${maxHosts} hosts`);
       const netns = `${prefix}${label}`;
-      const host: LabHost = { label, netns, address: `10.88.${index >> 8}.${index & 255}`, port: `p${index}` };
+      const host: LabHost = { label, netns, address: addressOf(index), port: `p${index}` };
       await run('ip', ['netns', 'add', netns]);
       await run('ip', [
         '-n',
@@ -137,6 +160,8 @@ export async function createLabNetwork(): Promise<LabNetwork> {
         'peer',
         'name',
         'eth0',
+        'address',
+        macOf(index),
         'netns',
         netns,
       ]);
@@ -144,6 +169,7 @@ export async function createLabNetwork(): Promise<LabNetwork> {
       await run('ip', ['-n', netns, 'addr', 'add', `${host.address}/16`, 'dev', 'eth0']);
       await run('ip', ['-n', netns, 'link', 'set', 'lo', 'up']);
       await run('ip', ['-n', netns, 'link', 'set', 'eth0', 'up']);
+      await runBatch(netns, neighbours);
       hosts.push(host);
       await setRate(host, rateBytesPerSecond);
       return host;
