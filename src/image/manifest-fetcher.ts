@@ -24,10 +24,13 @@ export interface FetchedManifest {
 // The first to arrive at the tracker is the one that asks the origin; two more are reserves should it be gone.
 const earlierFetchersAsked = 3;
 
+// A manifest that nobody has, from an origin that takes its whole time: a handful of questions to the fleet, not one a second.
+const maxSearchPauseMs = 8_000;
+
 /**
  * Gets one manifest from outside, asking the origin as few times as the fleet allows:
  * announce "fetching" -> somebody has it: take it from there; somebody was earlier: wait a little for that node;
- * nobody, or it failed: the origin; the origin is down: whoever is connected.
+ * nobody, or it failed: the origin, and while it does not answer the fleet again, whoever is first; the origin is down: whoever is connected.
  * A node that itself waits for a peer answers "absent" at once, so that no two nodes wait for each other.
  */
 export class ManifestFetcher {
@@ -57,7 +60,7 @@ export class ManifestFetcher {
       if (found !== undefined) return found;
     }
     try {
-      return await this.#askOrigin(repository, digest, signal);
+      return await this.#askOriginAndFleet(repository, digest, signal);
     } catch (thrown) {
       const error = toImageError(thrown, { kind: 'manifest', repository, reference: digest });
       const mayPeersHelp =
@@ -70,7 +73,7 @@ export class ManifestFetcher {
     }
   }
 
-  /** Waits for a manifest this node is getting from the origin; undefined when it is not, or takes too long. */
+  /** Waits for a manifest this node is getting from outside; undefined when it is not, or takes too long. */
   async waitForOrigin(digest: Digest, waitMs: number, signal: AbortSignal): Promise<FetchedManifest | undefined> {
     const fetching = this.#fromOrigin.get(digest);
     if (fetching === undefined || waitMs <= 0) return undefined;
@@ -124,15 +127,56 @@ export class ManifestFetcher {
     return { mediaType: parsed.mediaType, bytes: found.bytes, parsed, source: 'peer' };
   }
 
+  /** An origin that cannot be reached takes 20 s to fail; others may have had its answer meanwhile. */
+  async #askOriginAndFleet(repository: Repository, digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
+    const decided = new AbortController();
+    const limit = AbortSignal.any([signal, decided.signal]);
+    const fromOrigin = this.#askOrigin(repository, digest, limit);
+    const fromFleet = this.#searchFleet(digest, limit);
+    const first = Promise.race([fromOrigin, fromFleet.then((found) => found ?? fromOrigin)]);
+    this.#fromOrigin.set(digest, first);
+    try {
+      return await first;
+    } finally {
+      decided.abort(new DOMException('another was first', 'AbortError'));
+      await Promise.allSettled([fromOrigin, fromFleet]);
+    }
+  }
+
   async #askOrigin(repository: Repository, digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
     const { origin, clock } = this.#deps;
-    const asking = askWithin(clock, this.#options.originTimeouts.manifestMs, signal, async (within) => {
+    return await askWithin(clock, this.#options.originTimeouts.manifestMs, signal, async (within) => {
       const { mediaType, bytes } = await origin.fetchManifest(repository, digest, { signal: within });
       const parsed = parseManifest(bytes, mediaType);
       return { mediaType: parsed.mediaType, bytes, parsed, source: 'origin' } as const;
     });
-    this.#fromOrigin.set(digest, asking);
-    return await asking;
+  }
+
+  /** Looks again and again for a peer that has the manifest by now; undefined once it is not wanted any more. */
+  async #searchFleet(digest: Digest, signal: AbortSignal): Promise<FetchedManifest | undefined> {
+    try {
+      for (let pauseMs = this.#options.fleetWaitMs; ; pauseMs = Math.min(pauseMs * 2, maxSearchPauseMs)) {
+        await delay(this.#deps.clock, pauseMs, signal);
+        const complete = await this.#findComplete(digest, signal);
+        const query = { waitMs: 0, includesConnected: complete.length === 0 };
+        const found = await this.#askPeers(digest, complete, query, signal);
+        if (found !== undefined) return found;
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return undefined;
+    }
+  }
+
+  async #findComplete(digest: Digest, signal: AbortSignal): Promise<readonly PeerId[]> {
+    using deadline = startDeadline(this.#deps.clock, this.#options.directoryTimeoutMs, signal);
+    try {
+      const found = await raceAbort(this.#deps.directory.find([digest], deadline.signal), deadline.signal);
+      return (found.get(digest) ?? []).filter(({ holding }) => holding === 'complete').map(({ peer }) => peer);
+    } catch (error) {
+      if (!deadline.isOver) throw error;
+      return [];
+    }
   }
 }
 

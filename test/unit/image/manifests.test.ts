@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { mediaTypes } from '../../../src/oci/media-type.ts';
 import { OriginError, type OriginErrorCode } from '../../../src/origin/errors.ts';
+import { createMemoryOrigin } from '../../../src/origin/memory/memory-origin.ts';
 import { StoreError } from '../../../src/store/errors.ts';
 import { buildArtifact, buildImage, buildIndex } from '../../support/image-builder.ts';
 import {
@@ -143,6 +144,33 @@ describe('openManifest', () => {
     expect(fetched()).toBe(2);
     open.resolve();
     await slow;
+  });
+
+  it('takes it from whoever has it by now while the origin does not answer', async () => {
+    start();
+    const silent = createMemoryOrigin({ beforeCall: () => new Promise<never>(() => {}) });
+    const [first, cutOff] = [await fleet.join(), await fleet.join({ deps: () => ({ origin: silent }) })];
+    const asked = () => silent.calls.filter(({ operation }) => operation === 'fetchManifest').length;
+    const waiting = cutOff.images.openManifest(repository, image.digest, signal);
+    await eventually(() => asked() === 1);
+    await first.images.openManifest(repository, image.digest, signal);
+    const opened = await waiting;
+    expect(Buffer.compare(opened.bytes, bytes)).toBe(0);
+    expect(asked()).toBe(1);
+  });
+
+  it('gives what the fleet had first to peers that wait for its answer from the origin', async () => {
+    start();
+    const silent = createMemoryOrigin({ beforeCall: () => new Promise<never>(() => {}) });
+    const deps = () => ({ origin: silent });
+    const [first, cutOff] = [await fleet.join(), await fleet.join({ deps })];
+    const waiting = cutOff.images.openManifest(repository, image.digest, signal);
+    await eventually(() => silent.calls.some(({ operation }) => operation === 'fetchManifest'));
+    const behind = await fleet.join({ deps, images: { fleetWaitMs: 3_000 } });
+    const waitingBehind = behind.images.openManifest(repository, image.digest, signal);
+    await first.images.openManifest(repository, image.digest, signal);
+    const opened = await Promise.all([waiting, waitingBehind]);
+    for (const { bytes: got } of opened) expect(Buffer.compare(got, bytes)).toBe(0);
   });
 
   it('answers unknown for what nobody has, and remembers it for a while', async () => {
