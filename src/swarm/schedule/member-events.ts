@@ -173,7 +173,7 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
 }
 
 // Long enough to matter over several extents, short enough that a node that was only busy comes back.
-const passedOverMs = 5_000;
+export const passedOverMs = 5_000;
 
 /** Members before `peer` in rank let the turn go by: they are left out for a while, so that others need not wait for them each time. */
 export function passOver(

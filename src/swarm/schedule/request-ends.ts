@@ -1,6 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Random } from '../../lib/clock.ts';
-import { forgetHave } from './member-events.ts';
+import { forgetHave, passedOverMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
 import { type DownloadState, dropMember, extentsOf, flightsOf, type PeerState, type RequestState } from './state.ts';
@@ -91,6 +91,7 @@ export function applyOriginEnd(
   }
   if (outcome.kind !== 'originFailed') return;
   download.originFailures += 1;
+  download.restsUntilMs = nowMs + passedOverMs;
   if (outcome.isFinal) download.canAskOrigin = false;
   const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + random.next() / 2);
   download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);

@@ -317,8 +317,7 @@ export class Scheduler {
     const downloads = [...this.#downloads.values()];
     for (const request of this.#requests.values()) {
       if (request.peer === undefined) continue;
-      const muteSinceMs = this.#peers.get(request.peer)?.muteSinceMs;
-      if (!isHopeless(request, muteSinceMs, nowMs, this.#options)) continue;
+      if (!isHopeless(request, this.#peers.get(request.peer)?.muteSinceMs, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
@@ -333,6 +332,7 @@ export class Scheduler {
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);
     for (const turn of turns) {
       const request = this.#start(turn.download, undefined, turn, nowMs);
+      turn.download.restsUntilMs = 0;
       for (const extent of turn.extents) {
         turn.download.extents[extent]?.claims.set(this.#self, { sinceMs: nowMs, progressMs: nowMs, receivedBytes: 0 });
         passOver(this.#self, turn.download, extent, this.#self, nowMs, this.#options);

@@ -74,6 +74,8 @@ export interface DownloadState {
   /** Until when nothing is asked of the origin: the directory has not answered yet, or the origin failed. */
   originNotBeforeMs: number;
   originFailures: number;
+  /** Until when the others leave out this node, which gave a turn up. */
+  restsUntilMs: number;
   /** False when the origin said no for good (404, 401, 403) or the repository is unknown. */
   canAskOrigin: boolean;
   /** The origin ignores Range: one owner streams the whole blob. */
@@ -163,6 +165,7 @@ export function createDownloadState(input: {
     readers: new Map(),
     originNotBeforeMs: input.originNotBeforeMs,
     originFailures: 0,
+    restsUntilMs: 0,
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
     originBytesPerSecond: undefined,

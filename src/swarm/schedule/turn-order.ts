@@ -55,7 +55,10 @@ function ownersOf(order: readonly PeerId[], { digest }: DownloadState, round: nu
   return owners;
 }
 
-/** How many go before `peer` for this extent, without those who let turns go by, have enough of them, or hold it; 0 = its turn. */
+/**
+ * How many go before `peer` for this extent, without those who let turns go by, have enough of them, or hold it; 0 = its turn. Who has just given
+ * a turn up is skipped by all others, and so goes behind all who did not: those who all failed would else begin together.
+ */
 export function rankOf(
   peer: PeerId,
   order: readonly PeerId[],
@@ -66,18 +69,40 @@ export function rankOf(
 ): number {
   const owner = ownerOf(order, download, extent);
   if (owner === undefined || !order.includes(peer)) return order.length;
+  const from = order.indexOf(owner);
+  const isResting = restsUntil(peer, download) > nowMs;
   let rank = 0;
-  for (let at = order.indexOf(owner); order[at % order.length] !== peer; at += 1) {
-    const before = order[at % order.length];
-    const member = before === undefined ? undefined : download.members.get(before);
-    if (before !== undefined && busy?.has(before) === true) continue;
-    if (member === undefined || isEager(member, download, extent, nowMs)) rank += 1;
+  let isBehind = false;
+  for (let at = from; at < from + order.length; at += 1) {
+    const other = order[at % order.length];
+    if (other === peer) {
+      if (!isResting) break;
+      isBehind = true;
+    } else if (other !== undefined && busy?.has(other) !== true) {
+      if (isEager(other, download, extent, nowMs)) rank += 1;
+      else if (isResting && !isBehind && mayReturn(other, download, extent, nowMs)) rank += 1;
+    }
   }
   return rank;
 }
 
-function isEager(member: MemberState, download: DownloadState, extent: number, nowMs: number): boolean {
+function isEager(peer: PeerId, download: DownloadState, extent: number, nowMs: number): boolean {
+  const member = download.members.get(peer);
+  if (member === undefined) return download.restsUntilMs <= nowMs;
   return !isPassedBy(member, nowMs) && !holdsExtent(member, download, extent);
+}
+
+/** Whether it is skipped for nothing but a turn that it gave up. */
+function mayReturn(peer: PeerId, download: DownloadState, extent: number, nowMs: number): boolean {
+  const member = download.members.get(peer);
+  if (restsUntil(peer, download) <= nowMs) return false;
+  if (member === undefined) return true;
+  const isGone = member.isMute || Math.max(member.passedOverUntilMs, member.lateUntilMs) > nowMs;
+  return !isGone && !holdsExtent(member, download, extent);
+}
+
+function restsUntil(peer: PeerId, download: DownloadState): number {
+  return (download.members.get(peer) ?? download).restsUntilMs;
 }
 
 /** Whether others take its turns: it is mute, or let one go by, gave one up, stands still or is late. */

@@ -152,6 +152,33 @@ describe('the order of turns', () => {
     },
   );
 
+  it('puts this node behind all others after it gave a turn up, and when all did, each in its own place', () => {
+    const everybody = [self, alice, bob, carol];
+    const views = everybody.map((own) => {
+      const download = downloadOf(8 * MiB);
+      for (const peer of everybody) if (peer !== own) join(download, peer, []);
+      return { own, download, order: turnOrder(own, download) };
+    });
+    const ranks = (extent: number) =>
+      views.map(({ own, download, order }) => rankOf(own, order, download, extent, 50)).sort();
+    const first = views[0]!;
+    const mine = first.download.extents.findIndex((_, extent) => ownerOf(first.order, first.download, extent) === self);
+    first.download.restsUntilMs = 100;
+    expect(rankOf(self, first.order, first.download, mine, 50)).toBe(3);
+    expect(rankOf(self, first.order, first.download, mine, 100)).toBe(0);
+    for (const { own, download } of views) {
+      download.restsUntilMs = 100;
+      for (const peer of everybody) if (peer !== own) download.members.get(peer)!.restsUntilMs = 100;
+    }
+    for (let extent = 0; extent < 8; extent += 1) expect(ranks(extent)).toEqual([0, 1, 2, 3]);
+    // Who is late or has it does not come back for it.
+    first.download.members.get(alice)!.lateUntilMs = 100;
+    for (let piece = 0; piece < first.download.plan.pieceCount; piece += 1)
+      first.download.members.get(bob)!.have.add(piece);
+    const behind = Array.from({ length: 8 }, (_, extent) => rankOf(self, first.order, first.download, extent, 50));
+    expect(Math.max(...behind)).toBe(1);
+  });
+
   it('keeps the turns that have begun when members come or go, and changes those to come', () => {
     const download = downloadOf(16 * MiB);
     for (const peer of [alice, bob]) join(download, peer, []);
