@@ -280,9 +280,12 @@ export class MemberTalk {
     scheduler.peerSeen(peer, false);
     if (this.#deps.bans.shuns(peer)) scheduler.distrust(digest, [], [peer]);
     scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
-    if (!message.wantsReply) return;
-    this.#links.send(peer, this.stateOf(download, false));
-    for (const claim of this.#claims(digest, Number.POSITIVE_INFINITY)) this.#links.send(peer, claim);
+    if (message.wantsReply) this.#sayAll(peer, download, false);
+  }
+
+  #sayAll(peer: PeerId, download: BlobDownload, wantsReply: boolean): void {
+    this.#links.send(peer, this.stateOf(download, wantsReply));
+    for (const claim of this.#claims(download.digest, Number.POSITIVE_INFINITY)) this.#links.send(peer, claim);
   }
 
   #answerFromStore(peer: PeerId, digest: Digest): void {
@@ -297,14 +300,14 @@ export class MemberTalk {
     });
   }
 
-  /** Says what this node holds and asks for the same. */
+  /** Says what this node holds and is fetching, and asks for the same: whoever is heard like that is not waited for any more. */
   greet(digest: Digest, peer: PeerId): void {
     const download = this.#deps.downloads.get(digest);
     if (download === undefined || download.hasEnded) return;
     const silent = this.#silent.get(digest) ?? new Set();
     this.#silent.set(digest, silent.add(peer));
     this.#deps.onMeet(peer);
-    this.#links.send(peer, this.stateOf(download, true));
+    this.#sayAll(peer, download, true);
   }
 
   #claims(digest: Digest, startedBeforeMs: number): MemberMessage[] {

@@ -89,7 +89,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
   // Small blobs count by bytes, so that many of them can be on their way at once: their cost is round trips, not bandwidth.
   const countedBytes = bytesOfExtent(download);
   // Alone there is nobody to pass anything on to.
-  const windowExtents = isAlone(download) ? look.options.originWindowExtents : look.windowExtents;
+  const windowExtents = staysAlone(look, download) ? look.options.originWindowExtents : look.windowExtents;
   const windowBytes = windowBytesOf(download, windowExtents);
   const isRace = isRaced(download);
   for (let extent = from; extent < to; extent += 1) {
@@ -137,7 +137,7 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   }
   // The origin does not answer this node: the others may have more luck.
   if (download.isOwnTurnStalled && !isAlone(download)) return;
-  const turn = turnFrom(download, extent, run, isRace);
+  const turn = turnFrom(look, download, extent, run, isRace);
   look.given.set(download, (turn.extents.at(-1) ?? extent) + 1);
   look.turns.push(turn);
 }
@@ -195,13 +195,14 @@ function windowExtentsOf(downloads: readonly DownloadState[], nowMs: number, opt
 const windowStepMs = 250;
 
 function turnFrom(
+  look: Look,
   download: DownloadState,
   extent: number,
   run: { first: number; count: number },
   isRace: boolean,
 ): OriginTurn {
   if (download.isOriginWhole) return { download, isRace, extents: [...download.extents.keys()], ...run };
-  if (isAlone(download) && !isRace) return { download, isRace, ...longRun(download, extent, run) };
+  if (staysAlone(look, download) && !isRace) return { download, isRace, ...longRun(download, extent, run) };
   return { download, isRace, extents: [extent], ...run };
 }
 
@@ -251,6 +252,16 @@ function isAlone(download: DownloadState): boolean {
   for (const member of download.members.values()) if (takesTurns(download, member)) return false;
   return !download.isOriginWhole;
 }
+
+/**
+ * Who comes a moment later, or is heard a moment later on a busy machine, has turns of its own: the first to start leaves them to it, and would have
+ * read what it gives up then in vain.
+ */
+function staysAlone({ peers, nowMs }: Look, download: DownloadState): boolean {
+  return isAlone(download) && (peers.size === 0 || nowMs - download.originNotBeforeMs >= aloneAfterMs);
+}
+
+const aloneAfterMs = 1_000;
 
 /** Goes on over the extents behind, as long as all their pieces are wanted and nobody fetches them. */
 function longRun(download: DownloadState, extent: number, run: { first: number; count: number }) {

@@ -400,6 +400,13 @@ describe('the talk of a node', () => {
     expect(members()).toEqual([alice]);
   });
 
+  it('says what it claims with a greeting too, since who is heard is not waited for any more', async () => {
+    const { talk, scheduler, digest: blob, provider, take } = await setUp();
+    scheduler.decide();
+    talk.meet(blob, provider(alice));
+    expect(take()).toEqual(['state alice', 'claim alice', 'claim alice']);
+  });
+
   it.each([
     ['names another size', { sizeBytes: 5 }],
     ['has a bitfield of another length', { pieces: new Uint8Array(9) }],

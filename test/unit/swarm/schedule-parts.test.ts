@@ -21,6 +21,7 @@ import { pickPieces } from '../../../src/swarm/schedule/piece-picker.ts';
 import { isBetter } from '../../../src/swarm/schedule/rendezvous.ts';
 import { RequestDurations } from '../../../src/swarm/schedule/request-durations.ts';
 import {
+  createPeerState,
   type DownloadState,
   dropMember,
   isAllHeld,
@@ -548,6 +549,18 @@ describe('turns at the origin', () => {
       const download = downloadOf(64 * MiB);
       originTurns(self, [download], 0, started);
       expect(download.extents.filter((state) => state.dueSinceMs !== undefined)).toHaveLength(8);
+    });
+
+    it('are as few for one that is alone among peers until it has been so for a second', () => {
+      const peers = new Map([[alice, createPeerState(alice, false)]]);
+      const due = (nowMs: number) => {
+        const download = downloadOf(64 * MiB, { originNotBeforeMs: 500 });
+        const { turns } = originTurns(self, [download], nowMs, started, peers);
+        return turns.map(({ extents }) => extents.length);
+      };
+      expect(due(500)).toEqual([1, 1]);
+      expect(due(1_499)).toEqual([1, 1, 1, 1, 1]);
+      expect(due(1_500)).toEqual([4, 4]);
     });
 
     it('are one more for one that is held, however large the extents of the blob are', () => {
