@@ -1,4 +1,5 @@
 import { createPublicKey, type KeyObject } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { base58btc } from 'multiformats/bases/base58';
 
 declare const peerIdBrand: unique symbol;
@@ -12,9 +13,16 @@ const multihashBytes = 2;
 // RFC 8410: the fixed DER head of an Ed25519 SubjectPublicKeyInfo.
 const spkiHead = Buffer.from('302a300506032b6570032100', 'hex');
 
+// The same few are read again and again: one in each piece, and one per provider in each answer of the directory.
+const known = new LRUCache<string, true>({ max: 1024 });
+
 /** Reads a peer ID of an Ed25519 key, or returns undefined for anything else. */
 export function findPeerId(text: string): PeerId | undefined {
-  return rawPublicKey(text) === undefined ? undefined : (text as PeerId);
+  if (known.get(text) === undefined) {
+    if (rawPublicKey(text) === undefined) return undefined;
+    known.set(text, true);
+  }
+  return text as PeerId;
 }
 
 /** Reads a public key as libp2p's protobuf has it, or returns undefined for anything but an Ed25519 key. */
