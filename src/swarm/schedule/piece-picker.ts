@@ -127,12 +127,27 @@ function listCandidates(
         piece,
         urgency: isOwn ? sharedUrgency : lastResort,
         rarity,
-        tie: isOwn ? piece : random.next(),
+        tie: isOwn ? piece : tieOfOthers(download, piece, fetchers, self, random),
         isSeedSpared,
       });
     }
   }
   return candidates;
+}
+
+/**
+ * Who is done with its share helps those that are not: each begins with other pieces, the last first, as those whose share it is come from the front. At
+ * random, the helpers asked the only holder for the same few pieces.
+ */
+function tieOfOthers(
+  { plan }: DownloadState,
+  piece: number,
+  fetchers: readonly PeerId[],
+  self: PeerId,
+  random: Random,
+): number {
+  const isNext = fetchers[Math.floor(piece / fetchers.length) % fetchers.length] === self;
+  return isNext ? -piece / plan.pieceCount : random.next();
 }
 
 /** This node and the members that fetch too, in an order that all of them know. */

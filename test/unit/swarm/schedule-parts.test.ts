@@ -673,6 +673,23 @@ describe('the piece picker', () => {
     expect(picked(slowly())).toHaveLength(2);
   });
 
+  it('helps those whose share is not through from the end of the blob, each helper with other pieces', () => {
+    const fetchers = [self, bob, carol].sort();
+    const helped = fetchers.map((own) => {
+      const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
+      join(download, alice, 'all');
+      for (const peer of fetchers) if (peer !== own) join(download, peer, []);
+      for (const piece of download.availability.keys()) if (fetchers[piece % 3] !== carol) markHeld(download, piece);
+      const peers = peerStates({ peer: alice, rateBytesPerSecond: MiB });
+      return picked(pickPieces(own, [download], peers, { requests: 2, bytes: MiB }, 0, random, options));
+    });
+    const [ofSelf, ofBob] = [self, bob].map((peer) => helped[fetchers.indexOf(peer)]!);
+    const isNext = (peer: PeerId) => (piece: number) => fetchers[Math.floor(piece / 3) % 3] === peer;
+    const carols = [...downloadOf(16 * MiB).availability.keys()].filter((at) => at > 4 && fetchers[at % 3] === carol);
+    expect(ofSelf).toEqual(carols.filter(isNext(self)).reverse().slice(0, 2));
+    expect(ofBob).toEqual(carols.filter(isNext(bob)).reverse().slice(0, 2));
+  });
+
   it('leaves a lone seed to send what only it holds, and asks it for the rest when nothing of that is left', () => {
     const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
     join(download, alice, 'all');
