@@ -173,8 +173,9 @@ export class ManifestFetcher {
     try {
       const found = await raceAbort(this.#deps.directory.find([digest], deadline.signal), deadline.signal);
       return (found.get(digest) ?? []).filter(({ holding }) => holding === 'complete').map(({ peer }) => peer);
-    } catch (error) {
-      if (!deadline.isOver) throw error;
+    } catch {
+      // A directory that fails is no reason to stop waiting for the origin.
+      signal.throwIfAborted();
       return [];
     }
   }

@@ -159,6 +159,30 @@ describe('openManifest', () => {
     expect(asked()).toBe(1);
   });
 
+  it('goes on waiting for the origin when the directory fails meanwhile', async () => {
+    start();
+    const open = Promise.withResolvers<void>();
+    gate = open.promise;
+    let finds = 0;
+    const node = await fleet.join({
+      images: { fleetWaitMs: 5 },
+      deps: ({ directory }) => ({
+        directory: {
+          ...directory,
+          announce: async () => new Map(),
+          find: async () => {
+            finds += 1;
+            throw new Error('no tracker can be reached');
+          },
+        },
+      }),
+    });
+    const waiting = node.images.openManifest(repository, image.digest, signal);
+    await eventually(() => finds > 1);
+    open.resolve();
+    expect(Buffer.compare((await waiting).bytes, bytes)).toBe(0);
+  });
+
   it('gives what the fleet had first to peers that wait for its answer from the origin', async () => {
     start();
     const silent = createMemoryOrigin({ beforeCall: () => new Promise<never>(() => {}) });
