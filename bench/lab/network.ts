@@ -35,7 +35,7 @@ export interface LabNetwork extends AsyncDisposable {
 const namePattern = /^sb(\d+)-/;
 
 const maxHosts = 254;
-const addressOf = (index: number) => `10.88.${index >> 8}.${index & 255}`;
+const addressOf = (index: number) => `10.88.0.${index}`;
 const macOf = (index: number) => `02:53:42:00:00:${index.toString(16).padStart(2, '0')}`;
 // All namespaces share one table of neighbours, by default of 1,024 entries: 33 hosts that all talk to each other are more, and those that came
 // too late got no connection until the others were done. Entries that are given do not count.

@@ -37,7 +37,7 @@ export class ManifestFetcher {
   readonly #deps: ImagesDeps;
   readonly #options: ImagesOptions;
   readonly #tasks: TaskGroup;
-  readonly #fromOrigin = new Map<Digest, Promise<FetchedManifest>>();
+  readonly #fetching = new Map<Digest, Promise<FetchedManifest>>();
 
   constructor(deps: ImagesDeps, options: ImagesOptions, tasks: TaskGroup) {
     this.#deps = deps;
@@ -74,8 +74,8 @@ export class ManifestFetcher {
   }
 
   /** Waits for a manifest this node is getting from outside; undefined when it is not, or takes too long. */
-  async waitForOrigin(digest: Digest, waitMs: number, signal: AbortSignal): Promise<FetchedManifest | undefined> {
-    const fetching = this.#fromOrigin.get(digest);
+  async waitForFetch(digest: Digest, waitMs: number, signal: AbortSignal): Promise<FetchedManifest | undefined> {
+    const fetching = this.#fetching.get(digest);
     if (fetching === undefined || waitMs <= 0) return undefined;
     const answered = new AbortController();
     const patience = delay(this.#deps.clock, waitMs, AbortSignal.any([signal, answered.signal])).catch(() => {});
@@ -89,13 +89,13 @@ export class ManifestFetcher {
 
   /** Tells the fleet that the manifest is here now. Does not wait. */
   offer(digest: Digest): void {
-    this.#fromOrigin.delete(digest);
+    this.#fetching.delete(digest);
     this.#tasks.run((signal) => this.#deps.directory.announce([{ digest, holding: 'complete' }], signal));
   }
 
   /** Takes the announcement back. Does not wait. */
   giveUp(digest: Digest): void {
-    this.#fromOrigin.delete(digest);
+    this.#fetching.delete(digest);
     this.#tasks.run((signal) => this.#deps.directory.withdraw([digest], signal));
   }
 
@@ -134,7 +134,7 @@ export class ManifestFetcher {
     const fromOrigin = this.#askOrigin(repository, digest, limit);
     const fromFleet = this.#searchFleet(digest, limit);
     const first = Promise.race([fromOrigin, fromFleet.then((found) => found ?? fromOrigin)]);
-    this.#fromOrigin.set(digest, first);
+    this.#fetching.set(digest, first);
     try {
       return await first;
     } finally {

@@ -71,7 +71,7 @@ export class ManifestShelf {
     const record = await this.#deps.store.metadata.findManifestAnywhere(digest);
     const bytes = record === undefined ? undefined : await this.#readBytes(digest);
     if (record !== undefined && bytes !== undefined) return { mediaType: record.mediaType, bytes };
-    return await this.#fetcher.waitForOrigin(digest, waitMs, signal);
+    return await this.#fetcher.waitForFetch(digest, waitMs, signal);
   }
 
   async #findRecord(repository: Repository, digest: Digest): Promise<ManifestRecord | undefined> {

@@ -1,10 +1,10 @@
+// What a message takes beside its bytes: many short ones are no less of a flood.
+const messageBytes = 64;
+
 /**
  * What has arrived on a channel and is not consumed yet, bounded in bytes. `push` says whether there was room, so that the owner
  * closes a flooding channel instead of growing.
  */
-// What a message takes beside its bytes: many short ones are no less of a flood.
-const messageBytes = 64;
-
 export class MessageQueue {
   readonly #maxBytes: number;
   readonly #messages: Uint8Array[] = [];
