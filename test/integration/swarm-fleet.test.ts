@@ -1,17 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { pieceHash } from '../../src/content/piece-hash.ts';
-import { signPiece } from '../../src/content/signed-piece.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
-import type { PieceSource } from '../../src/peer/bulk.ts';
-import { PeerError } from '../../src/peer/errors.ts';
+import { flipping, lying } from '../support/lying-sources.ts';
 import { seededBytes } from '../support/seeded-bytes.ts';
 import { calmSwarmOptions, startSwarmFleet } from '../support/swarm-fleet.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 const repository = { namespace: 'origin.test', name: 'library/demo' };
-const signal = AbortSignal.timeout(60_000);
 
 function blobAt(origin: ReturnType<typeof createMemoryOrigin>, sizeBytes: number, seed = 1) {
   const bytes = seededBytes(sizeBytes, seed);
@@ -31,6 +27,7 @@ async function readAll(
 ) {
   const reader = download.openReader({ start: 0, end: sizeBytes });
   const bytes = Buffer.alloc(sizeBytes);
+  const signal = AbortSignal.timeout(60_000);
   let position = 0;
   while (position < sizeBytes) {
     const count = await reader.read(bytes.subarray(position, position + 100_000), position, signal);
@@ -179,42 +176,3 @@ describe('swarm of nodes', () => {
     expect(digestOf(read)).toBe(request.digest);
   });
 });
-
-/** Sends other bytes than it says. */
-function flipping(honest: PieceSource): PieceSource {
-  return {
-    async openPieces(...args) {
-      const run = await honest.openPieces(...args);
-      return {
-        ...run,
-        read: async (target: Uint8Array, position: number) => {
-          const count = await run.read(target, position);
-          target[0] = (target[0] ?? 0) ^ 0xff;
-          return count;
-        },
-      };
-    },
-  };
-}
-
-/** Sends other bytes and signs them as true. */
-function lying(honest: PieceSource, identity: Parameters<typeof signPiece>[0]): PieceSource {
-  return {
-    async openPieces(...args) {
-      const run = await honest.openPieces(...args);
-      if (args[3] !== 1) {
-        run.release(0);
-        throw new PeerError('PEER_BUSY', 'one at a time', { details: { retryAfterMs: 10 } });
-      }
-      const bytes = Buffer.alloc(run.end - run.start);
-      let filled = 0;
-      while (filled < bytes.length) filled += await run.read(bytes.subarray(filled), run.start + filled);
-      bytes[0] = (bytes[0] ?? 0) ^ 0xff;
-      return {
-        ...run,
-        pieces: [signPiece(identity, run.blob, args[2], pieceHash(bytes))],
-        read: async (target: Uint8Array, position: number) => bytes.copy(target, 0, position - run.start),
-      };
-    },
-  };
-}

@@ -4,6 +4,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import { OriginError } from '../../src/origin/errors.ts';
 import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import type { PieceRun } from '../../src/peer/bulk.ts';
+import { PeerError } from '../../src/peer/errors.ts';
 import { generateIdentity } from '../../src/peer/identity.ts';
 import { swarmProtocol } from '../../src/swarm/messages.ts';
 import { flipping, joinBoaster, lying, withRead } from '../support/lying-sources.ts';
@@ -53,6 +54,43 @@ describe('a swarm with members that do not keep their word', () => {
     const [served] = staller!.swarm.fetch([second.request]);
     await served!.done;
     expect(served!.transfer().bytes.origin).toBe(0);
+  });
+
+  it('finishes at the origin when the only peer that holds it is always busy, or never has what it said', async () => {
+    const refusals = [
+      new PeerError('PEER_BUSY', 'all slots are taken', { details: { retryAfterMs: 10 } }),
+      new PeerError('PEER_ABSENT', 'not here'),
+    ];
+    for (const refusal of refusals) {
+      const origin = createMemoryOrigin();
+      const { request } = putBlob([origin], 12 * MiB);
+      await using fleet = await startSwarmFleet(4, origin, {
+        source: (index, honest) => (index === 0 ? { openPieces: () => Promise.reject(refusal) } : honest),
+      });
+      await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
+      const rest = fleet.nodes.slice(1).map((node) => node.swarm.fetch([request])[0]!);
+      await Promise.all(rest.map((download) => download.done));
+      const readAtOrigin = rest.reduce((sum, download) => sum + download.transfer().bytes.origin, 0);
+      expect(readAtOrigin).toBeLessThan(1.5 * request.sizeBytes);
+    }
+  });
+
+  it('says what is missing when the origin is dead and the only peer that holds it refuses', async () => {
+    let isDead = false;
+    const origin = createMemoryOrigin({
+      beforeCall: () => {
+        if (isDead) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
+      },
+    });
+    const { request } = putBlob([origin], 3 * MiB);
+    const refusal = new PeerError('PEER_BUSY', 'all slots are taken', { details: { retryAfterMs: 10 } });
+    await using fleet = await startSwarmFleet(2, origin, {
+      source: (index, honest) => (index === 0 ? { openPieces: () => Promise.reject(refusal) } : honest),
+    });
+    await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
+    isDead = true;
+    const [download] = fleet.nodes[1]!.swarm.fetch([request]);
+    await expect(download!.done).rejects.toMatchObject({ code: 'SWARM_UNOBTAINABLE' });
   });
 
   it('finishes a lone honest node when the only other one claims to hold all and drips a byte at a time', async () => {

@@ -120,6 +120,22 @@ describe('the swarm schedule', () => {
     );
   });
 
+  it('loses a few seconds when one takes part and refuses requests for pieces, from the start or later', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 3, max: 10 }), fc.nat(4_000), fc.nat(1e6), (nodes, fromMs, seed) => {
+        const fleet = { nodes, layers: [48 * MiB], rateBytesPerSecond: 10 * MiB, uploadSlots: 8, latencyMs: 2, seed };
+        const refusesFromMs = (index: number) => (index === seed % nodes ? fromMs : Number.POSITIVE_INFINITY);
+        const { simulation, result } = simulate({ ...fleet, refusesFromMs, limitMs: 60_000 });
+        expect(livingFinished(simulation)).toBe(true);
+        const clean = Math.max(...simulate(fleet).result.seconds);
+        // Until what it has read is all that is missing, two windows in which nothing comes, and its share from the origin.
+        expect(Math.max(...result.seconds)).toBeLessThan(clean + 8);
+        expect(result.originRatio).toBeLessThan(1.05 + 1 / nodes);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
   it('goes on by itself when the origin comes back', () => {
     fc.assert(
       fc.property(

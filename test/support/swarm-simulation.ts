@@ -41,6 +41,8 @@ export interface SimulationOptions {
   readonly originIgnores?: (index: number) => boolean;
   /** Nodes that take requests for pieces and never send a byte of one. */
   readonly isMute?: (index: number) => boolean;
+  /** Nodes that refuse requests for pieces as if they always had too many, from so many milliseconds on. */
+  readonly refusesFromMs?: (index: number) => number;
 }
 
 export interface Starvation {
@@ -583,7 +585,8 @@ export class SwarmSimulation {
       };
       running.ticket = ticket;
       this.#handle(supplier, () => {
-        if (running.cancelled || supplier.uploads.enter(ticket)) return;
+        const isRefused = this.#nowMs >= (this.options.refusesFromMs?.(supplier.index) ?? Number.POSITIVE_INFINITY);
+        if (running.cancelled || (!isRefused && supplier.uploads.enter(ticket))) return;
         this.#handle(node, () => {
           node.running.delete(request.id);
           node.scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: this.options.busyMs ?? 200 });

@@ -4,6 +4,7 @@ import { forgetHave, passedOverMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
 import { type DownloadState, dropMember, extentsOf, flightsOf, type PeerState, type RequestState } from './state.ts';
+import { noteRefused } from './supply.ts';
 
 /** How a request ended, and what that changes: rates, pauses, and who is believed. */
 export type RequestOutcome =
@@ -42,6 +43,7 @@ export function applyPeerEnd(
     state.rateBytesPerSecond =
       state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * 0.7 + rate * 0.3;
     state.failures = 0;
+    state.refused = undefined;
     durations.add(outcome.bytes, ms);
   } else if (outcome.kind === 'busy') {
     state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + random.next());
@@ -56,6 +58,7 @@ export function applyPeerEnd(
     if (download !== undefined) dropMember(download, request.peer);
     return { peer: request.peer, pauseMs: state.busyUntilMs - nowMs };
   }
+  if (outcome.kind === 'busy' || outcome.kind === 'absent') noteRefused(state, request, nowMs);
   return undefined;
 }
 

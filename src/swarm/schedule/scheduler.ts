@@ -359,7 +359,7 @@ export class Scheduler {
   /** Says why nothing moves for a download, or undefined while something does or may. */
   findBlockage(digest: Digest): { missingPieces: number } | undefined {
     const download = this.#downloads.get(digest);
-    return download === undefined ? undefined : findBlockage(download, this.#self, this.#clock.nowMs(), this.#options);
+    return download && findBlockage(download, this.#self, this.#peers, this.#clock.nowMs(), this.#options);
   }
 
   #start(

@@ -127,6 +127,8 @@ export interface PeerState {
   movedMs: number;
   /** Since when it has let this node wait for a first byte; undefined = it sends, or was not asked. */
   muteSinceMs: number | undefined;
+  /** Since when it answered without sending a piece, and until when it says that it will; undefined = the last answer brought one. */
+  refused: { readonly sinceMs: number; readonly untilMs: number } | undefined;
   isBanned: boolean;
   isNear: boolean;
 }
@@ -189,6 +191,7 @@ export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
     failures: 0,
     movedMs: Number.NEGATIVE_INFINITY,
     muteSinceMs: undefined,
+    refused: undefined,
     isBanned: false,
     isNear,
   };

@@ -1,5 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
-import type { DownloadState, PeerState } from './state.ts';
+import type { DownloadState, PeerState, RequestState } from './state.ts';
 
 /**
  * How fast peers bring what they hold, over all downloads, and whether the origin would bring it much sooner. Then it is read there
@@ -77,7 +77,7 @@ function suppliedBytes({ plan, supplied }: DownloadState): number {
   return supplied.size * plan.pieceBytes;
 }
 
-/** Whether all who hold a piece are far slower than the origin, as far as they were tried. */
+/** Whether all who hold a piece are far slower than the origin, as far as they were tried, or send nothing of it. */
 export function isSlowlySupplied(
   download: DownloadState,
   piece: number,
@@ -87,11 +87,24 @@ export function isSlowlySupplied(
   const slowRate = (download.originBytesPerSecond ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
   for (const member of download.members.values()) {
     const state = peers.get(member.peer);
-    if (!member.have.has(piece) || state === undefined || state.isBanned) continue;
+    if (!member.have.has(piece) || state === undefined || state.isBanned || keepsRefusing(state, nowMs)) continue;
     if (state.rateBytesPerSecond === undefined ? !keepsWaiting(state, nowMs) : state.rateBytesPerSecond >= slowRate)
       return false;
   }
   return true;
+}
+
+/** The peer answered that it is busy, or has not got what it said it had. */
+export function noteRefused(state: PeerState, { startedMs }: Pick<RequestState, 'startedMs'>, nowMs: number): void {
+  const { refused } = state;
+  // Who was not asked for a while is asked anew.
+  const isAnew = refused === undefined || state.movedMs > refused.sinceMs || nowMs - refused.untilMs > forgottenAfterMs;
+  state.refused = { sinceMs: isAnew ? startedMs : refused.sinceMs, untilMs: Math.max(nowMs, state.busyUntilMs) };
+}
+
+/** However fast it was before: it may have stopped for good, and only its word says that it will go on. */
+export function keepsRefusing({ refused }: PeerState, nowMs: number): boolean {
+  return refused !== undefined && Math.min(nowMs, refused.untilMs) - refused.sinceMs > judgedMs;
 }
 
 /** Asked for something for a while, and it has not come. */
@@ -107,6 +120,8 @@ export function isRaced(download: DownloadState): boolean {
 
 // A few pieces of the slowest links worth having; twice of it is about what a person notices.
 const judgedMs = 1_000;
+// Longer than the pauses between requests to a busy peer.
+const forgottenAfterMs = 5_000;
 // An end nearer than this is not worth bytes of the origin.
 const worthwhileSeconds = 2;
 // Each node of a healthy fleet takes pieces about as fast as one turn at the origin goes; this is far from it.

@@ -1023,7 +1023,8 @@ describe('what members say', () => {
 });
 
 describe('a blockage', () => {
-  const blockageOf = (download: DownloadState, nowMs = 0) => findBlockage(download, self, nowMs, options);
+  const blockageOf = (download: DownloadState, nowMs = 0, peers = peerStates(alice, bob)) =>
+    findBlockage(download, self, peers, nowMs, options);
   const failing = (sizeBytes: number) => {
     const download = downloadOf(sizeBytes);
     download.originFailures = 2;
@@ -1094,6 +1095,26 @@ describe('a blockage', () => {
     join(download, alice, []);
     applyClaim(self, download, alice, 0, 0, 0, options);
     expect(blockageOf(download, options.originStallMs)).toEqual({ missingPieces: 2 });
+  });
+
+  it('is there while all who hold what is missing are mute or refuse, however often they are asked', () => {
+    const download = failing(MiB);
+    join(download, alice, 'all');
+    join(download, bob, [0]);
+    const peers = peerStates(
+      { peer: alice, muteSinceMs: 1_000 },
+      { peer: bob, refused: { sinceMs: 1_000, untilMs: 2_500 } },
+    );
+    const request = requestOf({ peer: alice, count: 2 });
+    fly(download, request);
+    expect(blockageOf(download, 2_600, peers)).toEqual({ missingPieces: 2 });
+    request.receivedBytes = 1;
+    expect(blockageOf(download, 2_600, peers)).toBeUndefined();
+    request.receivedBytes = 0;
+    peers.get(bob)!.refused = undefined;
+    expect(blockageOf(download, 2_600, peers)).toEqual({ missingPieces: 1 });
+    join(download, carol, 'all');
+    expect(blockageOf(download, 2_600, peers)).toBeUndefined();
   });
 
   it('is there for a node that relies on itself, whatever others claim', () => {

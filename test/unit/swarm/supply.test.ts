@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { DownloadState } from '../../../src/swarm/schedule/state.ts';
-import { isRaced, isSlowlySupplied, Supply } from '../../../src/swarm/schedule/supply.ts';
+import type { DownloadState, PeerState } from '../../../src/swarm/schedule/state.ts';
+import { isRaced, isSlowlySupplied, noteRefused, Supply } from '../../../src/swarm/schedule/supply.ts';
 import { SwarmSimulation } from '../../support/swarm-simulation.ts';
 import { alice, bob, downloadOf, join, KiB, MiB, options, peerStates } from './schedule-fixtures.ts';
 
@@ -63,6 +63,49 @@ describe('the supply of peers', () => {
     join(download, bob, [3]);
     expect(slowly({ peer: alice, rateBytesPerSecond: 200 * KiB }, bob)).toBe(false);
     expect(slowly({ peer: alice, rateBytesPerSecond: 200 * KiB }, { peer: bob, isBanned: true })).toBe(true);
+  });
+});
+
+describe('a peer that refuses', () => {
+  const since = (state: PeerState, ...refusalsMs: number[]) => {
+    for (const atMs of refusalsMs) {
+      state.busyUntilMs = atMs + 50;
+      noteRefused(state, { startedMs: atMs - 10 }, atMs);
+    }
+    return state;
+  };
+  const seeded = () => {
+    const download = downloadOf(16 * MiB);
+    join(download, alice, 'all');
+    return download;
+  };
+  const fast = () => peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB });
+  const isSlow = (peers: ReturnType<typeof peerStates>, nowMs: number) => isSlowlySupplied(seeded(), 3, peers, nowMs);
+
+  it('is as good as slow after a second of it, however fast it was', () => {
+    const peers = fast();
+    since(peers.get(alice)!, 1_000, 1_500, 1_950);
+    expect(isSlow(peers, 1_980)).toBe(false);
+    since(peers.get(alice)!, 2_100);
+    expect(isSlow(peers, 2_100)).toBe(true);
+  });
+
+  it('is so for as long as it says itself', () => {
+    const peers = fast();
+    since(peers.get(alice)!, 1_000).busyUntilMs = 60_000;
+    noteRefused(peers.get(alice)!, { startedMs: 990 }, 1_000);
+    expect(isSlow(peers, 1_500)).toBe(false);
+    expect(isSlow(peers, 2_500)).toBe(true);
+  });
+
+  it('is not once it sends something in between, or was not asked for a while', () => {
+    const sending = fast();
+    since(sending.get(alice)!, 1_000, 1_900).movedMs = 1_950;
+    since(sending.get(alice)!, 2_100);
+    expect(isSlow(sending, 2_200)).toBe(false);
+    const unasked = fast();
+    since(unasked.get(alice)!, 1_000, 9_000);
+    expect(isSlow(unasked, 9_100)).toBe(false);
   });
 });
 
