@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { pieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, flightsOf, isSmall, orderOnce, type PeerState } from './state.ts';
+import { type DownloadState, flightsOf, isSmall, type MemberState, orderOnce, type PeerState } from './state.ts';
 
 /**
  * Which pieces to ask which peer for. First what a waiting client needs next, in order; then the rarest, ties at random (Legout et al.,
@@ -48,7 +48,7 @@ export function pickPieces(
   options: ScheduleOptions,
 ): PiecePick[] {
   if (budget.requests <= 0 || budget.bytes <= 0) return [];
-  const candidates = listCandidates(self, downloads, random, options);
+  const candidates = listCandidates(self, downloads, nowMs, random, options);
   if (candidates.length === 0) return [];
   candidates.sort((a, b) => a.urgency - b.urgency || a.rarity - b.rarity || a.tie - b.tie);
   const round: Round = { peers, load: new Map(), suppliers: 0, meanRate: meanRateOf(peers), nowMs, random, options };
@@ -102,6 +102,7 @@ export function isUsable(state: PeerState | undefined, nowMs: number): state is 
 function listCandidates(
   self: PeerId,
   downloads: readonly DownloadState[],
+  nowMs: number,
   random: Random,
   options: ScheduleOptions,
 ): Candidate[] {
@@ -122,6 +123,7 @@ function listCandidates(
         continue;
       }
       const isOwn = fetchers[piece % fetchers.length] === self;
+      if (!isOwn && rarity === 1 && download.isOriginWhole && !isOverdue(download, piece, nowMs)) continue;
       candidates.push({
         download,
         piece,
@@ -134,6 +136,19 @@ function listCandidates(
   }
   return candidates;
 }
+
+/**
+ * Whether the one whose share it is has had its time to pass on what only the member holds that streams the whole blob: pieces come one after another there,
+ * the others have nothing else to ask for, and each would ask that one member.
+ */
+function isOverdue({ loneSinceMs }: DownloadState, piece: number, nowMs: number): boolean {
+  const sinceMs = loneSinceMs.get(piece) ?? nowMs;
+  loneSinceMs.set(piece, sinceMs);
+  return nowMs - sinceMs >= passOnMs;
+}
+
+// A piece of 512 KiB through a tenth of a link of 5 MiB/s.
+const passOnMs = 1_000;
 
 /**
  * Who is done with its share helps those that are not: each begins with other pieces, the last first, as those whose share it is come from the front. At
@@ -160,15 +175,22 @@ function fetchersOf(self: PeerId, download: DownloadState): readonly PeerId[] {
 }
 
 /**
- * How many hold everything, if they are few and hold something that no other does: they are left to send that, and what others
- * have got is taken from those. 0 = nobody is spared.
+ * How many hold everything, or stream it, if they are few and hold something that no other does: they are left to send that, and what
+ * others have got is taken from those. 0 = nobody is spared.
  */
 function sparedSeeds(download: DownloadState, fetchers: number): number {
   let seeds = 0;
-  for (const { isFetching } of download.members.values()) if (!isFetching) seeds += 1;
+  for (const member of download.members.values()) if (isSeed(download, member)) seeds += 1;
   if (seeds === 0 || seeds * scarceFactor > fetchers) return 0;
   for (const piece of download.supplied) if ((download.availability[piece] ?? 0) <= seeds) return seeds;
   return 0;
+}
+
+function isSeed(
+  { isOriginWhole, extents, firstOpenExtent }: DownloadState,
+  { peer, isFetching }: MemberState,
+): boolean {
+  return !isFetching || (isOriginWhole && extents[firstOpenExtent]?.claims.has(peer) === true);
 }
 
 function urgencyOf(download: DownloadState, piece: number, window: number): number {
@@ -188,7 +210,7 @@ function chooseSupplier(round: Round, { download, piece, isSeedSpared }: Candida
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
   for (const member of download.members.values()) {
-    if (!member.have.has(piece) || (isSeedSpared && !member.isFetching)) continue;
+    if (!member.have.has(piece) || (isSeedSpared && isSeed(download, member))) continue;
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs)) continue;
     const own = load.get(member.peer) ?? { requests: 0, bytes: 0 };

@@ -1,4 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import { forgetHave, passedOverMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
@@ -84,7 +85,8 @@ export function applyOriginEnd(
   outcome: RequestOutcome,
   { nowMs, random }: Moment,
 ): void {
-  for (const extent of extentsOf(download, request)) download.extents[extent]?.claims.delete(self);
+  for (const extent of extentsOf(download, request))
+    if (!isFetchedAtOrigin(download, extent)) download.extents[extent]?.claims.delete(self);
   if (outcome.kind === 'done') {
     download.originFailures = 0;
     const rate = (outcome.bytes / Math.max(1, nowMs - request.startedMs)) * 1000;
@@ -98,6 +100,14 @@ export function applyOriginEnd(
   if (outcome.isFinal) download.canAskOrigin = false;
   const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + random.next() / 2);
   download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
+}
+
+/** The request for the whole begins before those for parts that it replaces have ended. */
+function isFetchedAtOrigin(download: DownloadState, extent: number): boolean {
+  const { start, end } = extentPieceRange(download.plan, extent);
+  for (let piece = start; piece < end; piece += 1)
+    for (const flight of flightsOf(download, piece)) if (flight.peer === undefined) return true;
+  return false;
 }
 
 // Below any link worth taking from, even shared by many: a tenth of 5 MiB/s by eight uploads is 64 KiB/s.

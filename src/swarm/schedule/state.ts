@@ -64,6 +64,8 @@ export interface DownloadState {
   unheld: number;
   /** Pieces that members hold and this node lacks. */
   readonly supplied: Set<number>;
+  /** Where one member streams the whole blob: since when pieces that only it holds, and that are the share of another, were seen. */
+  readonly loneSinceMs: Map<number, number>;
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
   readonly extents: ExtentState[];
@@ -161,6 +163,7 @@ export function createDownloadState(input: {
     believed: new Uint16Array(plan.pieceCount),
     unheld: plan.pieceCount,
     supplied: new Set(),
+    loneSinceMs: new Map(),
     flights: new Map(),
     extents,
     firstOpenExtent: 0,

@@ -690,6 +690,23 @@ describe('the piece picker', () => {
     expect(ofBob).toEqual(carols.filter(isNext(bob)).reverse().slice(0, 2));
   });
 
+  it('leaves what only the streaming member holds to whose share it is, for a second', () => {
+    const fetchers = [self, alice, bob, carol].sort();
+    const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
+    join(download, alice, [10, 11, 12, 13]);
+    for (const peer of [bob, carol]) join(download, peer, []);
+    const own = [10, 11, 12, 13].filter((piece) => fetchers[piece % 4] === self);
+    const peers = peerStates({ peer: alice, rateBytesPerSecond: MiB });
+    const takenAt = (nowMs: number) => picked(pick(download, peers, { requests: 9, bytes: 9 * MiB }, nowMs));
+    expect(takenAt(0)).toHaveLength(2);
+    download.isOriginWhole = true;
+    expect([takenAt(500), takenAt(1_499)]).toEqual([own, own]);
+    expect(takenAt(1_500)).toHaveLength(2);
+    const others = [10, 11, 12, 13].filter((piece) => !own.includes(piece));
+    markMemberHas(download, download.members.get(bob)!, others[0]!);
+    expect(takenAt(600)).toEqual([...own, others[0]]);
+  });
+
   it('leaves a lone seed to send what only it holds, and asks it for the rest when nothing of that is left', () => {
     const download = downloadOf(16 * MiB, { held: [0, 1, 2, 3, 4] });
     join(download, alice, 'all');

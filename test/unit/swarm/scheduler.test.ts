@@ -111,6 +111,9 @@ describe('the scheduler of a lone node', () => {
     expect(extentRequests(actions)).toMatchObject([{ first: 0, count: plan.pieceCount }]);
     scheduler.originIsWhole(digest);
     expect(scheduler.decide().filter(({ kind }) => kind !== 'cancel')).toEqual([]);
+    // Their ends come later, and must not free the turn at the whole.
+    for (const id of parts) scheduler.requestEnded(id, { kind: 'cancelled' });
+    expect(scheduler.decide()).toEqual([]);
   });
 
   it('cancels the requests of a download that is removed, and starts it anew as if it never was', () => {
