@@ -236,7 +236,7 @@ export class MemberTalk {
         scheduler.memberReleases(digest, peer, message.extent);
         break;
       case 'whole':
-        scheduler.originIsWhole(digest);
+        scheduler.memberSaysWhole(digest);
         break;
       case 'signed':
         this.#deps.onSigned(peer, digest, message.piece);

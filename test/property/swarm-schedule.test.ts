@@ -1,5 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Bitfield } from '../../src/content/bitfield.ts';
+import type { PeerId } from '../../src/content/peer-id.ts';
+import type { Scheduler } from '../../src/swarm/schedule/scheduler.ts';
+import type { DownloadState } from '../../src/swarm/schedule/state.ts';
 import { type SimulationOptions, SwarmSimulation } from '../support/swarm-simulation.ts';
 
 const MiB = 1024 * 1024;
@@ -38,6 +42,17 @@ function simulate(options: Omit<SimulationOptions, 'schedule'> & Partial<Simulat
 
 const livingFinished = (simulation: SwarmSimulation) =>
   simulation.nodes.every((node) => node.isDead || node.isFrozen || node.finishedMs !== undefined);
+
+function sayState(scheduler: Scheduler, { digest, plan }: DownloadState, peer: PeerId, holds: 'all' | 'nothing'): void {
+  const pieces = holds === 'all' ? undefined : new Bitfield(plan.pieceCount);
+  scheduler.memberState(digest, peer, { pieces, isFetching: holds === 'nothing', canAskOrigin: true });
+}
+
+function claimAll(scheduler: Scheduler, download: DownloadState, peer: PeerId, receivedBytes = 0): void {
+  if (!download.members.has(peer)) sayState(scheduler, download, peer, 'nothing');
+  for (let extent = 0; extent < download.plan.extentCount; extent += 1)
+    scheduler.memberClaims(download.digest, peer, extent, receivedBytes);
+}
 
 /** The production scheduler and upload queue of every node under a virtual clock; the simulation itself checks every action. */
 describe('the swarm schedule', () => {
@@ -124,8 +139,9 @@ describe('the swarm schedule', () => {
     fc.assert(
       fc.property(fc.integer({ min: 3, max: 10 }), fc.nat(4_000), fc.nat(1e6), (nodes, fromMs, seed) => {
         const fleet = { nodes, layers: [48 * MiB], rateBytesPerSecond: 10 * MiB, uploadSlots: 8, latencyMs: 2, seed };
-        const refusesFromMs = (index: number) => (index === seed % nodes ? fromMs : Number.POSITIVE_INFINITY);
-        const { simulation, result } = simulate({ ...fleet, refusesFromMs, limitMs: 60_000 });
+        const answers = (index: number, nowMs: number) =>
+          index === seed % nodes && nowMs >= fromMs ? ('busy' as const) : undefined;
+        const { simulation, result } = simulate({ ...fleet, answers, limitMs: 60_000 });
         expect(livingFinished(simulation)).toBe(true);
         const clean = Math.max(...simulate(fleet).result.seconds);
         // Until what it has read is all that is missing, two windows in which nothing comes, and its share from the origin.
@@ -133,6 +149,62 @@ describe('the swarm schedule', () => {
         expect(result.originRatio).toBeLessThan(1.05 + 1 / nodes);
       }),
       { numRuns: 60 },
+    );
+  });
+
+  /** What a member says to all others again and again, to hold them up. */
+  const talkers: Record<string, (scheduler: Scheduler, download: DownloadState, peer: PeerId, nowMs: number) => void> =
+    {
+      'claims everything, once more each time': claimAll,
+      'claims everything, and is no member': (scheduler, { digest, plan }, peer) => {
+        for (let extent = 0; extent < plan.extentCount; extent += 1) scheduler.memberClaims(digest, peer, extent, 0);
+      },
+      'claims everything, and says that it goes on': (scheduler, download, peer, nowMs) => {
+        claimAll(scheduler, download, peer, nowMs);
+      },
+      'gives everything up and claims it anew': (scheduler, download, peer) => {
+        for (let extent = 0; extent < download.plan.extentCount; extent += 1)
+          scheduler.memberReleases(download.digest, peer, extent);
+        claimAll(scheduler, download, peer);
+      },
+      'leaves, comes back and claims everything': (scheduler, download, peer) => {
+        scheduler.memberLeft(download.digest, peer);
+        sayState(scheduler, download, peer, 'nothing');
+        claimAll(scheduler, download, peer);
+      },
+      'says that it holds everything': (scheduler, download, peer) => {
+        sayState(scheduler, download, peer, 'all');
+      },
+      'holds everything, and then nothing': (scheduler, download, peer, nowMs) => {
+        sayState(scheduler, download, peer, Math.floor(nowMs / 200) % 2 === 0 ? 'all' : 'nothing');
+      },
+      'says that the origin ignores Range': (scheduler, download) => {
+        scheduler.memberSaysWhole(download.digest);
+      },
+    };
+  it.each(Object.keys(talkers))('loses some seconds, and few bytes of the origin, when one %s', (name) => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 3, max: 9 }),
+        fc.constantFrom('busy' as const, 'absent' as const, 'failed' as const),
+        fc.constantFrom(100, 200, 700, 2_000),
+        fc.nat(1e6),
+        (nodes, answer, everyMs, seed) => {
+          const fleet = { nodes, layers: [32 * MiB], rateBytesPerSecond: 10 * MiB, uploadSlots: 8, latencyMs: 2, seed };
+          const peer = `liar-${seed % 16}` as PeerId;
+          const say = (scheduler: Scheduler, download: DownloadState, nowMs: number) =>
+            talkers[name]?.(scheduler, download, peer, nowMs);
+          const { result } = simulate({
+            ...{ ...fleet, limitMs: 120_000, liar: { peer, answer, everyMs, say } },
+            schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000 },
+          });
+          const clean = Math.max(...simulate(fleet).result.seconds);
+          expect(Math.max(...result.seconds) - clean, `${result.originRatio}`).toBeLessThan(15);
+          // What had been read of turns when they all gave way to one for the whole is read again.
+          expect(result.originRatio).toBeLessThan(name.includes('Range') ? 2 : 1.5);
+        },
+      ),
+      { numRuns: 25 },
     );
   });
 

@@ -5,7 +5,7 @@ import { type Clock, type Random, seededRandom } from '../../src/lib/clock.ts';
 import type { Digest } from '../../src/oci/digest.ts';
 import type { ScheduleOptions } from '../../src/swarm/schedule/options.ts';
 import { type Action, Scheduler } from '../../src/swarm/schedule/scheduler.ts';
-import { extentsOf, type RequestState } from '../../src/swarm/schedule/state.ts';
+import { type DownloadState, extentsOf, type RequestState } from '../../src/swarm/schedule/state.ts';
 import { Stalls } from '../../src/swarm/stalls.ts';
 import { UploadQueue, type UploadTicket } from '../../src/swarm/upload-queue.ts';
 
@@ -41,8 +41,17 @@ export interface SimulationOptions {
   readonly originIgnores?: (index: number) => boolean;
   /** Nodes that take requests for pieces and never send a byte of one. */
   readonly isMute?: (index: number) => boolean;
-  /** Nodes that refuse requests for pieces as if they always had too many, from so many milliseconds on. */
-  readonly refusesFromMs?: (index: number) => number;
+  readonly liar?: Liar;
+  /** How a node answers requests for pieces, whatever it holds; undefined = as it should. */
+  readonly answers?: (index: number, nowMs: number) => 'busy' | 'absent' | 'failed' | undefined;
+}
+
+/** One that is no node of the simulation: it says what it likes to all of them again and again, and has nothing. */
+export interface Liar {
+  readonly peer: PeerId;
+  readonly everyMs: number;
+  readonly answer: 'busy' | 'absent' | 'failed';
+  readonly say: (scheduler: Scheduler, download: DownloadState, nowMs: number) => void;
 }
 
 export interface Starvation {
@@ -165,6 +174,7 @@ export class SwarmSimulation {
         stalls: new Stalls(clock, options.schedule),
       });
     }
+    if (options.liar !== undefined) this.#lie(options.liar);
     for (const event of options.events ?? []) this.after(event.atMs, () => event.run(this));
   }
 
@@ -392,6 +402,18 @@ export class SwarmSimulation {
     }
   }
 
+  #lie(liar: Liar): void {
+    this.after(liar.everyMs, () => {
+      for (const node of this.nodes) {
+        this.#send(node, () => {
+          node.scheduler.peerSeen(liar.peer, false);
+          for (const download of node.scheduler.downloads.values()) liar.say(node.scheduler, download, this.#nowMs);
+        });
+      }
+      this.#lie(liar);
+    });
+  }
+
   #tell(from: SimNode, to: SimNode, digest: Digest): void {
     const download = to.scheduler.downloads.get(digest);
     if (download === undefined) return;
@@ -561,11 +583,14 @@ export class SwarmSimulation {
       return;
     }
     const supplier = this.nodes.find((other) => other.peer === request.peer);
-    if (supplier === undefined) return;
     const running: Running = { digest: request.digest, cancelled: false };
     node.running.set(request.id, running);
     this.after(this.options.latencyMs ?? 2, () => {
       if (running.cancelled) return;
+      if (supplier === undefined) {
+        this.#handle(node, () => this.#refuse(node, request, this.options.liar?.answer ?? 'failed'));
+        return;
+      }
       if (supplier.isDead) {
         node.running.delete(request.id);
         node.scheduler.requestEnded(request.id, { kind: 'failed' });
@@ -585,14 +610,17 @@ export class SwarmSimulation {
       };
       running.ticket = ticket;
       this.#handle(supplier, () => {
-        const isRefused = this.#nowMs >= (this.options.refusesFromMs?.(supplier.index) ?? Number.POSITIVE_INFINITY);
-        if (running.cancelled || (!isRefused && supplier.uploads.enter(ticket))) return;
-        this.#handle(node, () => {
-          node.running.delete(request.id);
-          node.scheduler.requestEnded(request.id, { kind: 'busy', retryAfterMs: this.options.busyMs ?? 200 });
-        });
+        const answer = this.options.answers?.(supplier.index, this.#nowMs);
+        if (running.cancelled || (answer === undefined && supplier.uploads.enter(ticket))) return;
+        this.#handle(node, () => this.#refuse(node, request, answer ?? 'busy'));
       });
     });
+  }
+
+  #refuse(node: SimNode, request: RequestState, answer: 'busy' | 'absent' | 'failed'): void {
+    node.running.delete(request.id);
+    const retryAfterMs = this.options.busyMs ?? 200;
+    node.scheduler.requestEnded(request.id, answer === 'busy' ? { kind: 'busy', retryAfterMs } : { kind: answer });
   }
 
   /** As the production node: who lets requests stand still again and again is banned. Returns whether it was. */

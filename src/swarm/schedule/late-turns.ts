@@ -1,5 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
-import { lateRestMs } from './member-events.ts';
+import { lateRestMs, longestPieceMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
 import { bytesOfExtent, type Claim, type DownloadState } from './state.ts';
 
@@ -12,6 +12,8 @@ import { bytesOfExtent, type Claim, type DownloadState } from './state.ts';
 /** Members whose turns stand still rest, and those whose turns are late are not waited for; notes whether an own turn stands still. */
 export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number, options: ScheduleOptions): void {
   if (nowMs < download.stallsSeenMs + stallLookMs) return;
+  const passedMs = Math.min(2 * stallLookMs, nowMs - download.stallsSeenMs);
+  const claimants = new Set<PeerId>();
   download.stallsSeenMs = nowMs;
   download.isOwnTurnStalled = false;
   const { extents } = download;
@@ -21,6 +23,7 @@ export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number,
     for (const [peer, claim] of state.claims) {
       const member = download.members.get(peer);
       if (member !== undefined) {
+        claimants.add(peer);
         const lateAtMs = lateFromMs(download, peer, claim, nowMs, options);
         if (lateAtMs <= nowMs) member.lateUntilMs = Math.max(member.lateUntilMs, lateAtMs + lateRestMs);
       }
@@ -30,6 +33,53 @@ export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number,
         member.restsUntilMs = Math.max(member.restsUntilMs, claim.progressMs + stalledRestMs);
     }
   }
+  for (const peer of claimants) noteWaiting(download, peer, passedMs, nowMs, options);
+}
+
+/** Who gives turns up and takes them again, or leaves and comes back, has no more time for a piece than who goes on with one. */
+function noteWaiting(
+  download: DownloadState,
+  peer: PeerId,
+  passedMs: number,
+  nowMs: number,
+  options: ScheduleOptions,
+): void {
+  const { waits, members } = download;
+  if (waits.size >= maxWaitedFor && !waits.has(peer)) waits.clear();
+  const wait = waits.get(peer) ?? { sumMs: 0, lateUntilMs: 0 };
+  waits.set(peer, wait);
+  wait.sumMs += passedMs;
+  const member = members.get(peer);
+  if (member === undefined || download.isOriginWhole || wait.sumMs <= patienceMs(download, peer, options)) return;
+  wait.lateUntilMs = nowMs + lateRestMs;
+  member.lateUntilMs = Math.max(member.lateUntilMs, wait.lateUntilMs);
+}
+
+const maxWaitedFor = 1024;
+
+/**
+ * Whether it is this node's own turn that another says it has, and has nothing to show for: no words keep a node from its own turns for longer than
+ * a few of them take.
+ */
+export function mayTakeBack(
+  self: PeerId,
+  download: DownloadState,
+  extent: number,
+  peer: PeerId,
+  nowMs: number,
+  options: ScheduleOptions,
+): boolean {
+  const state = download.extents[extent];
+  if (state?.owner !== self || download.isOriginWhole || state.dueSinceMs === undefined) return false;
+  if ((download.waits.get(peer)?.sumMs ?? 0) > 2 * options.originStallMs) return true;
+  return nowMs - state.dueSinceMs > patienceMs(download, peer, options);
+}
+
+/** How long a turn may take, or one with nothing to show for it. */
+function patienceMs(download: DownloadState, peer: PeerId, options: ScheduleOptions): number {
+  const usualMs = usualTurnMs(download, peer);
+  if (usualMs === undefined) return longestPieceMs(download, options);
+  return Math.max(2 * options.originStallMs, lateFactor * usualMs);
 }
 
 /** From when on a turn of another is late, however well it moves: its link may be far slower than those of the rest. */

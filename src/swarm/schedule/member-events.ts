@@ -43,7 +43,7 @@ export function applyMemberState(
       canAskOrigin: true,
       passedOverUntilMs: 0,
       restsUntilMs: 0,
-      lateUntilMs: 0,
+      lateUntilMs: download.waits.get(peer)?.lateUntilMs ?? 0,
       slowestTurnMs: undefined,
       undeliveredSinceMs: undefined,
       isMute,
@@ -56,6 +56,14 @@ export function applyMemberState(
   member.canAskOrigin = said.canAskOrigin;
   for (const piece of [...member.have]) if (!pieces.has(piece)) unmarkMemberHas(download, member, piece);
   return applyMemberHas(download, peer, pieces, nowMs);
+}
+
+/** Whether it does not hold any more what it said before. */
+export function takesBack(download: DownloadState, peer: PeerId, { pieces }: MemberSays): boolean {
+  const member = download.members.get(peer);
+  if (member === undefined || pieces === undefined) return false;
+  for (const piece of member.have) if (!pieces.has(piece)) return true;
+  return false;
 }
 
 export function applyMemberHas(
@@ -73,6 +81,7 @@ export function applyMemberHas(
   for (const piece of pieces) {
     if (!markMemberHas(download, member, piece)) continue;
     member.undeliveredSinceMs = undefined;
+    download.waits.delete(peer);
     applyDelivery(download, peer, extentOf(download.plan, piece), nowMs);
     // What a member holds need not come from the origin a second time.
     for (const flight of flightsOf(download, piece)) {
@@ -113,6 +122,7 @@ function applyTurnEnd(member: MemberState, claim: Claim, nowMs: number): void {
 /** For how long after the moment from which a turn was late nobody waits for the member's turns. */
 export const lateRestMs = 20_000;
 
+/** A member goes on with an extent at the origin, or begins it; tells whether that is news. */
 export function applyClaim(
   self: PeerId,
   download: DownloadState,
@@ -121,11 +131,11 @@ export function applyClaim(
   receivedBytes: number,
   nowMs: number,
   options: ScheduleOptions,
-): void {
+): boolean {
   const state = download.extents[extent];
-  if (state === undefined) return;
   const member = download.members.get(peer);
-  if (download.distrusted.has(peer) || member?.isMute === true) return;
+  // Of whoever is no member nothing else is known, so that nobody could tell when it is late.
+  if (state === undefined || member === undefined || member.isMute || download.distrusted.has(peer)) return false;
   const claim = state.claims.get(peer);
   if (claim === undefined) {
     state.claims.set(peer, { sinceMs: nowMs, progressMs: nowMs, receivedBytes });
@@ -134,26 +144,25 @@ export function applyClaim(
     claim.progressMs = nowMs;
   } else {
     // The same said again is no news.
-    return;
+    return false;
   }
-  if (member !== undefined) Object.assign(member, { passedOverUntilMs: 0, restsUntilMs: 0 });
+  Object.assign(member, { passedOverUntilMs: 0, restsUntilMs: 0 });
   passOver(self, download, extent, peer, nowMs, options);
+  return true;
 }
 
 // Far below any link worth fetching over; a member that claims to fetch and is slower than this is not waited for.
 const slowestBytesPerMs = 16;
 
+/** How long who fetches from the origin may take for one piece. */
+export function longestPieceMs({ plan }: DownloadState, { originStallMs }: ScheduleOptions): number {
+  return originStallMs + plan.pieceBytes / slowestBytesPerMs;
+}
+
 /** Words alone are no progress: who claims to read from the origin must have a piece to show for it now and then. */
-function isDelivering(
-  download: DownloadState,
-  member: MemberState | undefined,
-  nowMs: number,
-  options: ScheduleOptions,
-): boolean {
-  if (member === undefined) return false;
+function isDelivering(download: DownloadState, member: MemberState, nowMs: number, options: ScheduleOptions): boolean {
   member.undeliveredSinceMs ??= nowMs;
-  const allowedMs = options.originStallMs + download.plan.pieceBytes / slowestBytesPerMs;
-  return nowMs - member.undeliveredSinceMs <= allowedMs;
+  return nowMs - member.undeliveredSinceMs <= longestPieceMs(download, options);
 }
 
 export function applyRelease(download: DownloadState, peer: PeerId, extent: number | undefined, nowMs: number): void {
@@ -231,6 +240,7 @@ export function excuseMembers(download: DownloadState, lostMs: number, nowMs: nu
       claim.progressMs = later(claim.progressMs);
     }
   }
+  for (const wait of download.waits.values()) wait.sumMs = Math.max(0, wait.sumMs - lostMs);
   for (const member of download.members.values()) {
     if (member.undeliveredSinceMs !== undefined) member.undeliveredSinceMs = later(member.undeliveredSinceMs);
   }

@@ -17,6 +17,7 @@ export function noteMute(
   for (const state of peers) {
     if (state.muteSinceMs !== undefined && state.requests.size === 0 && nowMs - state.muteSinceMs > forgottenAfterMs) {
       state.muteSinceMs = undefined;
+      state.unserved = 0;
       believe(state, downloads.values(), true);
     }
     let isSilent = false;
@@ -39,9 +40,24 @@ export function noteMute(
 // Who is not asked again cannot show that it sends; with the next pull it may be the only holder.
 const forgottenAfterMs = 60_000;
 
+/**
+ * It said that it holds something, and that was not so, or not to be had: twice without a byte in between, and its word counts as that of a
+ * mute one. An answer is no silence, and who announces the same once more with each would have all others wait for it.
+ */
+export function noteUnserved(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {
+  state.unserved += 1;
+  if (state.unserved < doubtedAfter || state.muteSinceMs !== undefined) return;
+  state.muteSinceMs = nowMs;
+  believe(state, downloads, false);
+}
+
+// Once happens to everybody: a connection is cut, a piece found wrong.
+const doubtedAfter = 2;
+
 /** Bytes of a piece came from it. */
 export function noteMoving(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {
   state.movedMs = nowMs;
+  state.unserved = 0;
   if (state.muteSinceMs === undefined) return;
   state.muteSinceMs = undefined;
   believe(state, downloads, true);

@@ -1,6 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
-import { judgeTurns } from './late-turns.ts';
+import { judgeTurns, mayTakeBack } from './late-turns.ts';
 import type { ScheduleOptions } from './options.ts';
 import { bytesOfExtent, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
@@ -129,7 +129,7 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   const busy = busyOf(look, download, order);
   if (busy.has(self)) return;
   const rank = rankOf(self, order, download, extent, nowMs, busy);
-  const ahead = Math.max(0, rank - claimantsOf(download, extent, state, nowMs));
+  const ahead = Math.max(0, rank - claimantsOf(look, download, extent, state));
   const startAtMs = quietSinceMs + ahead * look.options.takeoverMs;
   if (startAtMs > nowMs) {
     look.wakeAtMs = Math.min(look.wakeAtMs, startAtMs);
@@ -218,7 +218,7 @@ function quietSince(
   extent: number,
   state: ExtentState,
   nowMs: number,
-  { originStallMs }: ScheduleOptions,
+  options: ScheduleOptions,
 ): number {
   if (state.claims.has(self)) return Number.POSITIVE_INFINITY;
   // Before this node may ask, the others may not have been allowed to either.
@@ -226,26 +226,40 @@ function quietSince(
   if (download.isSelfReliant) return sinceMs;
   for (const [peer, { progressMs }] of state.claims) {
     // Who started and stopped moving counts as gone, the best of the rest goes first.
-    if (isWaitedFor(download, peer, extent, nowMs)) sinceMs = Math.max(sinceMs, progressMs + originStallMs);
+    if (isWaitedFor(self, download, peer, extent, nowMs, options))
+      sinceMs = Math.max(sinceMs, progressMs + options.originStallMs);
   }
   return sinceMs;
 }
 
 /** How many of those in rank have begun the extent and stopped moving: nobody waits for them once more. */
-function claimantsOf(download: DownloadState, extent: number, { claims }: ExtentState, nowMs: number): number {
+function claimantsOf(
+  { self, nowMs, options }: Look,
+  download: DownloadState,
+  extent: number,
+  { claims }: ExtentState,
+): number {
   let claimants = 0;
   if (download.isSelfReliant) return claimants;
   for (const peer of claims.keys()) {
     const isResting = (download.members.get(peer)?.restsUntilMs ?? 0) > nowMs;
-    if (!isResting && isWaitedFor(download, peer, extent, nowMs)) claimants += 1;
+    if (!isResting && isWaitedFor(self, download, peer, extent, nowMs, options)) claimants += 1;
   }
   return claimants;
 }
 
-/** A turn that brought it all is over, and for one that is late nobody waits. */
-function isWaitedFor(download: DownloadState, peer: PeerId, extent: number, nowMs: number): boolean {
+/** A turn that brought it all is over, and for one that is late nobody waits, nor for long where it is this node's own. */
+function isWaitedFor(
+  self: PeerId,
+  download: DownloadState,
+  peer: PeerId,
+  extent: number,
+  nowMs: number,
+  options: ScheduleOptions,
+): boolean {
   const member = download.members.get(peer);
-  return (member?.lateUntilMs ?? 0) <= nowMs && !holdsExtent(member, download, extent);
+  if ((member?.lateUntilMs ?? 0) > nowMs || holdsExtent(member, download, extent)) return false;
+  return !mayTakeBack(self, download, extent, peer, nowMs, options);
 }
 
 function isAlone(download: DownloadState): boolean {

@@ -16,12 +16,12 @@ import {
   excuseMembers,
   type MemberSays,
   passOver,
+  takesBack,
 } from './member-events.ts';
-import { noteMoving, noteMute } from './mute-peers.ts';
+import { noteMoving, noteMute, noteUnserved } from './mute-peers.ts';
 import type { ScheduleOptions } from './options.ts';
 import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
-import { isBetter } from './rendezvous.ts';
 import { RequestDurations } from './request-durations.ts';
 import {
   applyOriginEnd,
@@ -45,6 +45,7 @@ import {
   unmarkMemberHas,
 } from './state.ts';
 import { Supply } from './supply.ts';
+import { turnsToYield } from './yielding.ts';
 
 /**
  * The mind of the swarm: all downloads of one node as one state machine. Events go in by method and never do I/O; `decide` gives
@@ -161,8 +162,10 @@ export class Scheduler {
     const download = this.#downloads.get(digest);
     const state = this.#peers.get(peer);
     if (download === undefined || state?.isBanned === true) return;
+    const nowMs = this.#clock.nowMs();
+    if (state !== undefined && takesBack(download, peer, said)) noteUnserved(state, this.#downloads.values(), nowMs);
     const isMute = state?.muteSinceMs !== undefined;
-    this.#cancels.push(...applyMemberState(download, peer, said, this.#clock.nowMs(), isMute));
+    this.#cancels.push(...applyMemberState(download, peer, said, nowMs, isMute));
   }
 
   memberHas(digest: Digest, peer: PeerId, pieces: Iterable<number>): void {
@@ -180,14 +183,20 @@ export class Scheduler {
     const download = this.#downloads.get(digest);
     if (download === undefined || download.isSelfReliant) return;
     const nowMs = this.#clock.nowMs();
-    applyClaim(this.#self, download, peer, extent, receivedBytes, nowMs, this.#options);
-    this.#yieldTurn(download, extent, peer, nowMs);
+    if (!applyClaim(this.#self, download, peer, extent, receivedBytes, nowMs, this.#options)) return;
+    const own = this.#requests.values();
+    this.#cancels.push(...turnsToYield(this.#self, download, own, { peer, extent }, nowMs, this.#options));
   }
 
   /** A member gave up an extent, or cannot ask the origin at all (`extent` undefined). */
   memberReleases(digest: Digest, peer: PeerId, extent: number | undefined): void {
     const download = this.#downloads.get(digest);
     if (download !== undefined) applyRelease(download, peer, extent, this.#clock.nowMs());
+  }
+
+  /** A member says that the origin ignores Range. It may be wrong, or lie: where this node got a part of the blob there, it does not. */
+  memberSaysWhole(digest: Digest): void {
+    if (this.#downloads.get(digest)?.originBytesPerSecond === undefined) this.originIsWhole(digest);
   }
 
   /** The origin ignores Range: all requests for parts of the blob stop, and the turns at it start over with one for the whole. */
@@ -307,6 +316,9 @@ export class Scheduler {
     }
     const state = this.#peers.get(peer);
     if (state === undefined) return undefined;
+    const downloads = this.#downloads.values();
+    if (outcome.kind === 'done') noteMoving(state, downloads, nowMs);
+    else if (outcome.kind === 'absent' || outcome.kind === 'failed') noteUnserved(state, downloads, nowMs);
     return applyPeerEnd(state, download, Object.assign(request, { peer }), outcome, this.#durations, moment);
   }
 
@@ -383,18 +395,5 @@ export class Scheduler {
   #fetch(pick: PiecePick, nowMs: number, isHedge: boolean): Action {
     const request = this.#start(pick.download, pick.peer, pick, nowMs);
     return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
-  }
-
-  /** Two fetch the same: the one that stands still, or else the lower in rank, stops. Nobody stops for one that is late or mute. */
-  #yieldTurn(download: DownloadState, extent: number, peer: PeerId, nowMs: number): void {
-    const member = download.members.get(peer);
-    if (member?.isMute === true || (member?.lateUntilMs ?? 0) > nowMs) return;
-    for (const request of this.#requests.values()) {
-      if (request.digest !== download.digest || request.peer !== undefined) continue;
-      if (!download.isOriginWhole && !extentsOf(download, request).includes(extent)) continue;
-      const isStalled = nowMs - request.progressMs > this.#options.originStallMs;
-      if (isStalled || isBetter(peer, this.#self, download.digest, download.isOriginWhole ? 0 : extent))
-        this.#cancels.push(request.id);
-    }
   }
 }

@@ -35,6 +35,13 @@ export interface Claim {
   receivedBytes: number;
 }
 
+/** How long this node has waited for turns that a peer said it had, since it last had a new piece to show. */
+export interface TurnWait {
+  sumMs: number;
+  /** Until when nobody waits for it for that reason. */
+  lateUntilMs: number;
+}
+
 export interface ExtentState {
   /** Pieces of the extent nobody alive holds, as far as its word is believed. */
   unheld: number;
@@ -54,6 +61,8 @@ export interface DownloadState {
   readonly members: Map<PeerId, MemberState>;
   /** Caught lying about this blob, members or not: they have no turns, and what they hold does not count. */
   readonly distrusted: Set<PeerId>;
+  /** Of each peer that said it had turns, also of those that left. */
+  readonly waits: Map<PeerId, TurnWait>;
   /** Kept until `forgetOrders`. */
   readonly orders: Map<'turns' | 'fetchers', readonly PeerId[]>;
   /** Members (without this node) that hold each piece. */
@@ -129,6 +138,8 @@ export interface PeerState {
   movedMs: number;
   /** Since when it has let this node wait for a first byte; undefined = it sends, or was not asked. */
   muteSinceMs: number | undefined;
+  /** How often in a row it did not hold what it had said, or failed, since bytes of a piece last came. */
+  unserved: number;
   /** Since when it answered without sending a piece, and until when it says that it will; undefined = the last answer brought one. */
   refused: { readonly sinceMs: number; readonly untilMs: number } | undefined;
   isBanned: boolean;
@@ -158,6 +169,7 @@ export function createDownloadState(input: {
     held,
     members: new Map(),
     distrusted: new Set(),
+    waits: new Map(),
     orders: new Map(),
     availability: new Uint16Array(plan.pieceCount),
     believed: new Uint16Array(plan.pieceCount),
@@ -194,6 +206,7 @@ export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
     failures: 0,
     movedMs: Number.NEGATIVE_INFINITY,
     muteSinceMs: undefined,
+    unserved: 0,
     refused: undefined,
     isBanned: false,
     isNear,

@@ -10,7 +10,7 @@ export class Supply {
   #windowSinceMs: number | undefined;
   #peerBytes = 0;
   #totalBytes = 0;
-  /** What peers brought per second in the window before. */
+  /** The most that peers brought per second in a window so far. */
   #rateBefore: number | undefined;
 
   received(bytes: number, isFromPeer: boolean): void {
@@ -40,7 +40,7 @@ export class Supply {
       peers: (this.#peerBytes / windowMs) * 1_000,
       total: (this.#totalBytes / windowMs) * 1_000,
     };
-    this.#rateBefore = rates.peers;
+    this.#rateBefore = Math.max(this.#rateBefore ?? 0, rates.peers);
     this.#windowSinceMs = this.#start(nowMs);
     for (const download of downloads) {
       download.slowWindows = isSlowNow(download, wantedBytes, rates) ? download.slowWindows + 1 : 0;
@@ -56,7 +56,7 @@ export class Supply {
 
 /** Bytes per second. */
 interface WindowRates {
-  /** From peers, in the window before. */
+  /** From peers, in the best window before. */
   readonly before: number | undefined;
   readonly peers: number;
   readonly total: number;

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { Bitfield } from '../../../src/content/bitfield.ts';
 import type { PeerId } from '../../../src/content/peer-id.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
+import { isBetter } from '../../../src/swarm/schedule/rendezvous.ts';
 import type { Scheduler } from '../../../src/swarm/schedule/scheduler.ts';
 import {
   alice,
@@ -217,9 +218,9 @@ describe('the scheduler among peers', () => {
     expect(pieceRequests(scheduler.decide())).toHaveLength(1);
   });
 
-  it('doubts a peer whose request failed, longer each time, and asks the origin meanwhile', () => {
+  it('doubts a peer whose request failed, longer each time', () => {
     const { clock, scheduler } = createTestScheduler();
-    add(scheduler, 64 * 1024);
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
     const pauses: number[] = [];
     for (let time = 0; time < 3; time += 1) {
       seed(scheduler, alice);
@@ -227,12 +228,72 @@ describe('the scheduler among peers', () => {
       const doubt = scheduler.requestEnded(request!.id, { kind: 'failed' });
       expect(doubt).toMatchObject({ peer: alice });
       pauses.push(doubt!.pauseMs);
-      const own = extentRequests(scheduler.decide());
-      expect(own).toHaveLength(1);
-      scheduler.requestEnded(own[0]!.id, { kind: 'cancelled' });
       clock.advance(doubt!.pauseMs);
     }
     expect(pauses[2]).toBeGreaterThan(pauses[0]!);
+  });
+
+  it.each(['failed', 'absent'] as const)(
+    'asks the origin for what a peer says that it holds when its requests were %s twice',
+    (kind) => {
+      const { clock, scheduler } = createTestScheduler();
+      add(scheduler, 64 * 1024);
+      for (let time = 0; time < 2; time += 1) {
+        seed(scheduler, alice);
+        const [request] = pieceRequests(scheduler.decide());
+        scheduler.requestEnded(request!.id, { kind });
+        const [own] = extentRequests(scheduler.decide());
+        scheduler.requestEnded(own!.id, { kind: 'cancelled' });
+        clock.advance(60_000);
+      }
+      seed(scheduler, alice);
+      const [own] = extentRequests(scheduler.decide());
+      expect(own).toBeDefined();
+      // Nor does it stop, whatever is said meanwhile.
+      seed(scheduler, alice);
+      expect(cancels(scheduler.decide())).toEqual([]);
+    },
+  );
+
+  it('believes a peer again once bytes of a piece come from it', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 64 * 1024, { canAskOrigin: false });
+    const state = () => scheduler.peers.get(alice)!;
+    seed(scheduler, alice);
+    Object.assign(state(), { unserved: 2, muteSinceMs: 0 });
+    seed(scheduler, alice);
+    const [request] = pieceRequests(scheduler.decide());
+    scheduler.requestEnded(request!.id, { kind: 'done', bytes: 64 * 1024 });
+    expect(state()).toMatchObject({ unserved: 0, muteSinceMs: undefined });
+  });
+
+  it('stops its own turn for what is news of a member, and not for the same once more, nor for who is none', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, MiB);
+    const others = Array.from({ length: 32 }, (_, at) => `other-${at}` as PeerId);
+    const better = others.find((other) => isBetter(other, self, digest, 0))!;
+    expect(extentRequests(scheduler.decide())).toHaveLength(1);
+    scheduler.memberClaims(digest, better, 0, 0);
+    expect(cancels(scheduler.decide())).toEqual([]);
+    fetcher(scheduler, better, 2);
+    scheduler.memberClaims(digest, better, 0, 0);
+    const [stopped] = cancels(scheduler.decide());
+    expect(stopped).toBeDefined();
+    scheduler.memberClaims(digest, better, 0, 0);
+    expect(cancels(scheduler.decide())).toEqual([]);
+  });
+
+  it('does not believe that the origin ignores Range when it got a part of the blob there', () => {
+    const { scheduler } = createTestScheduler();
+    const download = add(scheduler, 8 * MiB);
+    const [request] = extentRequests(scheduler.decide());
+    download.originBytesPerSecond = MiB;
+    scheduler.memberSaysWhole(digest);
+    expect(download.isOriginWhole).toBe(false);
+    download.originBytesPerSecond = undefined;
+    scheduler.memberSaysWhole(digest);
+    expect(download.isOriginWhole).toBe(true);
+    expect(cancels(scheduler.decide())).toContain(request!.id);
   });
 
   it('takes a peer that does not have the pieces at its word', () => {

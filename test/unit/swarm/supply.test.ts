@@ -29,6 +29,10 @@ describe('the supply of peers', () => {
     expect(judged(seeded(), [200 * KiB, 2 * MiB, 200 * KiB])).toBe(false);
   });
 
+  it('is raced when it comes in bursts that are slow, too', () => {
+    expect(judged(seeded(), [300 * KiB, 20 * KiB, 300 * KiB, 20 * KiB])).toBe(true);
+  });
+
   it.each<[string, DownloadState, number[]]>([
     ['it is as fast as links are', seeded(), [4 * MiB, 4 * MiB]],
     ['it grows, as in a young swarm', seeded(), [100 * KiB, 200 * KiB, 400 * KiB]],
