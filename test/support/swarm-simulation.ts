@@ -204,7 +204,9 @@ export class SwarmSimulation {
       this.#endFlow(flow, false);
       const node = this.nodes[flow.to];
       node?.running.delete(flow.request.id);
-      node?.scheduler.requestEnded(flow.request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });
+      if (node === undefined) continue;
+      this.#release(node, flow.request);
+      node.scheduler.requestEnded(flow.request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });
     }
   }
 
@@ -548,6 +550,7 @@ export class SwarmSimulation {
       if (running.ticket !== undefined) supplier?.uploads.leave(running.ticket);
       if (running.flow !== undefined) this.#endFlow(running.flow, false);
       node.running.delete(action.requestId);
+      if (stood?.peer === undefined && stood !== undefined) this.#release(node, stood);
       const doubted = node.scheduler.requestEnded(action.requestId, { kind: 'cancelled' });
       const peer = this.nodes.find((other) => other.peer === doubted?.peer);
       if (peer !== undefined && stood !== undefined && this.#banSilent(node, peer, stood)) return;
@@ -575,6 +578,7 @@ export class SwarmSimulation {
         if (running.cancelled || node.isDead || this.options.originIgnores?.(node.index) === true) return;
         if (!this.originUp) {
           node.running.delete(request.id);
+          this.#release(node, request);
           node.scheduler.requestEnded(request.id, { kind: 'originFailed', isFinal: false, retryAfterMs: undefined });
           return;
         }
@@ -615,6 +619,18 @@ export class SwarmSimulation {
         this.#handle(node, () => this.#refuse(node, request, answer ?? 'busy'));
       });
     });
+  }
+
+  /** The others hear that the turn is free again, as from the production node. */
+  #release(node: SimNode, request: RequestState): void {
+    const { digest, count } = request;
+    const download = node.scheduler.downloads.get(digest);
+    if (download === undefined || (download.isOriginWhole && count < download.plan.pieceCount)) return;
+    for (const other of this.nodes) {
+      if (other === node || other.isDead) continue;
+      for (const extent of extentsOf(download, request))
+        this.#send(other, () => other.scheduler.memberReleases(digest, node.peer, extent));
+    }
   }
 
   #refuse(node: SimNode, request: RequestState, answer: 'busy' | 'absent' | 'failed'): void {
