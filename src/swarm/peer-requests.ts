@@ -1,6 +1,7 @@
 import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { isSignatureValid, type SignedPiece } from '../content/signed-piece.ts';
+import type { Clock } from '../lib/clock.ts';
 import { isAbort, isCode } from '../lib/errors.ts';
 import { hex } from '../lib/hex.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -18,6 +19,7 @@ export interface PeerRequestsDeps {
   readonly bulk: BulkClient;
   readonly bans: BanList;
   readonly bucket: TokenBucket;
+  readonly clock: Clock;
   readonly metrics: SwarmMetrics;
   readonly logger: Logger;
   readonly findAddress: (peer: PeerId) => BulkAddress | undefined;
@@ -42,8 +44,9 @@ export interface PeerRequestsDeps {
   readonly onSilence: (request: RequestState & { readonly peer: PeerId }) => void;
 }
 
-// A TLS record is 16 KiB; the scheduler need not hear of each.
+// A TLS record is 16 KiB; the scheduler need not hear of each, but soon enough for a slow link not to look like one that stands still.
 const progressStepBytes = 128 * 1024;
+const progressStepMs = 250;
 
 export async function runPeerRequest(
   deps: PeerRequestsDeps,
@@ -56,6 +59,7 @@ export async function runPeerRequest(
   let bytes = 0;
   let receivedBytes = 0;
   let reportedBytes = 0;
+  let reportedMs = Number.NEGATIVE_INFINITY;
   let isLiar = false;
   const breached = (error: PeerError) => {
     const { evidence } = error.details;
@@ -74,8 +78,10 @@ export async function runPeerRequest(
         onProgress: (count) => {
           if (receivedBytes === 0) deps.onMoving(request.peer);
           receivedBytes += count;
-          if (receivedBytes - reportedBytes < progressStepBytes && reportedBytes > 0) return;
+          const nowMs = deps.clock.nowMs();
+          if (receivedBytes - reportedBytes < progressStepBytes && nowMs - reportedMs < progressStepMs) return;
           reportedBytes = receivedBytes;
+          reportedMs = nowMs;
           deps.onProgress(request.id, receivedBytes);
         },
         onPiece: async (piece, pieceBytes) => {

@@ -176,6 +176,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       bulk: deps.bulk,
       bans: this.#bans.list,
       bucket,
+      clock,
       metrics: this.#metrics,
       logger,
       findAddress: (peer) => this.#links.findAddress(peer),

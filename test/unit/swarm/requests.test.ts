@@ -61,6 +61,7 @@ describe('a request to a peer', () => {
       bulk,
       bans,
       bucket,
+      clock: kit.clock,
       metrics: createSwarmMetrics(noMetrics),
       logger: silentLogger,
       findAddress: () => ({ host: 'h', port: 1 }),
@@ -93,6 +94,18 @@ describe('a request to a peer', () => {
     expect(events).toEqual(['moving', 'stored 0', 'stored 1']);
     expect(progress[0]).toBe(64 * 1024);
     expect(download.suppliers.get(1)).toBe(peer.peerId);
+  });
+
+  it('tells that a slow link moves, though it is little', async () => {
+    const { run, progress } = await setUp(({ clock }) => async (request) => {
+      for (let at = 0; at < 100; at += 1) {
+        request.onProgress?.(100);
+        await clock.advanceAsync(10);
+      }
+    });
+    await run();
+    // The first byte, then four times a second.
+    expect(progress).toEqual([100, 2_600, 5_100, 7_600]);
   });
 
   it('takes a blob of one piece that was given unasked, once, if it is right', async () => {
