@@ -89,6 +89,8 @@ export function applyOriginEnd(
     if (!isFetchedAtOrigin(download, extent)) download.extents[extent]?.claims.delete(self);
   if (outcome.kind === 'done') {
     download.originFailures = 0;
+    // It answers again: what others were told to wait, while this one found out, is over.
+    download.originNotBeforeMs = Math.min(download.originNotBeforeMs, nowMs);
     const rate = (outcome.bytes / Math.max(1, nowMs - request.startedMs)) * 1000;
     download.originBytesPerSecond =
       download.originBytesPerSecond === undefined ? rate : download.originBytesPerSecond * 0.7 + rate * 0.3;

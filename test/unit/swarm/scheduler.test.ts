@@ -90,6 +90,18 @@ describe('the scheduler of a lone node', () => {
     expect(extentRequests(scheduler.decide())).toHaveLength(1);
   });
 
+  it('asks on as soon as an origin that failed answers one request, whatever the others were told to wait', () => {
+    const { scheduler } = createTestScheduler();
+    add(scheduler, 8 * MiB);
+    const [probe, ...others] = extentRequests(scheduler.decide());
+    expect(others.length).toBeGreaterThan(0);
+    for (const { id } of others)
+      scheduler.requestEnded(id, { kind: 'originFailed', isFinal: false, retryAfterMs: 5_000 });
+    expect(extentRequests(scheduler.decide())).toEqual([]);
+    scheduler.requestEnded(probe!.id, { kind: 'done', bytes: MiB });
+    expect(extentRequests(scheduler.decide()).length).toBeGreaterThan(0);
+  });
+
   it('does not ask an origin again that said no for good, until the blob is known elsewhere', () => {
     const { clock, scheduler } = createTestScheduler();
     add(scheduler, 64 * 1024);
