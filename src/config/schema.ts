@@ -207,7 +207,12 @@ const cacheSchema = z.strictObject({
 
 const swarmSchema = z.strictObject({
   uploadBytesPerSecond: field('size', size, 0, 'Bytes per second sent to other nodes; 0 = no limit.'),
-  downloadBytesPerSecond: field('size', size, 0, 'Bytes per second taken from other nodes; 0 = no limit.'),
+  downloadBytesPerSecond: field(
+    'size',
+    size,
+    0,
+    'Bytes per second taken from other nodes and from origins together; 0 = no limit.',
+  ),
   uploadSlots: field('number', count(256), 8, 'Runs of pieces sent to other nodes at once.'),
   stallTimeout: field(
     'duration',

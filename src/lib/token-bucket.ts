@@ -7,6 +7,9 @@ export interface TokenBucketOptions {
   readonly burstBytes?: number;
 }
 
+// With less, the cost of each step would be more than that of its bytes.
+const minStepBytes = 4 * 1024;
+
 interface Waiter {
   readonly bytes: number;
   readonly grant: () => void;
@@ -39,6 +42,31 @@ export class TokenBucket {
 
   get waiting(): number {
     return this.#waiters.length;
+  }
+
+  /** How much to take at once where bytes are to keep trickling, whoever else takes: what the rate gives in 100 ms. */
+  get stepBytes(): number {
+    return this.isUnlimited ? Number.POSITIVE_INFINITY : Math.max(minStepBytes, Math.floor(this.#rate / 10));
+  }
+
+  /** What the rate gives in so long a time. */
+  bytesIn(spanMs: number): number {
+    return this.isUnlimited ? Number.POSITIVE_INFINITY : (this.#rate * spanMs) / 1000;
+  }
+
+  /** Whether a take would pass at once. */
+  get isOpen(): boolean {
+    if (this.isUnlimited) return true;
+    this.#fill();
+    return this.#waiters.length === 0 && this.#tokens > 0;
+  }
+
+  /** Takes out of turn, and those behind pay for it; less than nothing gives back what was taken and not used. */
+  charge(bytes: number): void {
+    if (this.isUnlimited) return;
+    this.#fill();
+    this.#tokens -= bytes;
+    this.#wake();
   }
 
   /** Waits for the bytes' turn; rejects with the signal's reason, giving the turn to the next. */

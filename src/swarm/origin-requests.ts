@@ -93,9 +93,8 @@ async function takePieces(
   let buffer = Buffer.allocUnsafeSlow(range.end - range.start);
   let reportedAt = startAt;
   let reportedMs = Number.NEGATIVE_INFINITY;
-  for await (const chunk of chunks) {
+  for await (const chunk of deps.bucket.isUnlimited ? chunks : pacedChunks(chunks, deps.bucket, signal)) {
     signal.throwIfAborted();
-    if (!deps.bucket.isUnlimited) await deps.bucket.take(chunk.length, signal);
     let at = 0;
     while (at < chunk.length) {
       const count = Math.min(chunk.length - at, range.end - position);
@@ -123,4 +122,19 @@ async function takePieces(
     if (chunk.length < trickleBytes && index >= plan.headPieces && !isOver) await delay(deps.clock, gatherMs, signal);
   }
   return position - startAt;
+}
+
+/** Lets bytes pass at the rate of the bucket, so few at once that they keep trickling: the others would believe that the turn stands still. */
+async function* pacedChunks(
+  chunks: AsyncIterable<Uint8Array>,
+  bucket: TokenBucket,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    for (let at = 0; at < chunk.length; at += bucket.stepBytes) {
+      const step = chunk.subarray(at, at + bucket.stepBytes);
+      await bucket.take(step.length, signal);
+      yield step;
+    }
+  }
 }

@@ -10,6 +10,7 @@ import type { BulkAddress, BulkClient } from '../peer/bulk.ts';
 import { PeerError } from '../peer/errors.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
+import type { DownloadPace } from './download-pace.ts';
 import type { RequestOutcome } from './schedule/request-ends.ts';
 import type { RequestState } from './schedule/state.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
@@ -19,6 +20,7 @@ export interface PeerRequestsDeps {
   readonly bulk: BulkClient;
   readonly bans: BanList;
   readonly bucket: TokenBucket;
+  readonly pace: DownloadPace;
   readonly clock: Clock;
   readonly metrics: SwarmMetrics;
   readonly logger: Logger;
@@ -61,6 +63,8 @@ export async function runPeerRequest(
   let reportedBytes = 0;
   let reportedMs = Number.NEGATIVE_INFINITY;
   let isLiar = false;
+  const count = deps.pace.countFor(download.plan, request.first, request.count);
+  const settle = deps.pace.charge(download.plan, request.first, count);
   const breached = (error: PeerError) => {
     const { evidence } = error.details;
     if (typeof evidence === 'string') deps.onLiar(request.peer, 'broke the protocol', evidence);
@@ -72,12 +76,12 @@ export async function runPeerRequest(
         address,
         blob: { digest: download.digest, sizeBytes: download.sizeBytes },
         first: request.first,
-        count: request.count,
+        count,
         onHead: () => deps.onPromise(request.id),
         onBreach: breached,
-        onProgress: (count) => {
+        onProgress: (arrivedBytes) => {
           if (receivedBytes === 0) deps.onMoving(request.peer);
-          receivedBytes += count;
+          receivedBytes += arrivedBytes;
           const nowMs = deps.clock.nowMs();
           if (receivedBytes - reportedBytes < progressStepBytes && nowMs - reportedMs < progressStepMs) return;
           reportedBytes = receivedBytes;
@@ -86,7 +90,6 @@ export async function runPeerRequest(
         },
         onPiece: async (piece, pieceBytes) => {
           bytes += pieceBytes.length;
-          if (!deps.bucket.isUnlimited) await deps.bucket.take(pieceBytes.length, signal);
           if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
           if (!accept(deps, download, request.peer, piece, pieceBytes)) {
             isLiar = true;
@@ -117,6 +120,8 @@ export async function runPeerRequest(
     if (!isAbort(error))
       deps.logger.debug({ peer: request.peer, digest: download.digest, error }, 'request to a peer failed');
     return { kind: 'failed' };
+  } finally {
+    settle(receivedBytes);
   }
 }
 

@@ -54,6 +54,11 @@ export class RequestRunner {
       this.#run(download, request, (signal) => runOriginRequest(this.#deps.origin, download, request, signal));
       return;
     }
+    // A second request for what is late goes out at once; the next ones pay for it.
+    if (!action.isHedge && !this.#deps.peers.pace.admits()) {
+      this.#deps.scheduler.requestEnded(request.id, { kind: 'cancelled' });
+      return;
+    }
     if (action.isHedge) {
       download.hedges += 1;
       this.#deps.metrics.hedges.add(1);

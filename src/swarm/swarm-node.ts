@@ -9,6 +9,7 @@ import { BlobDownload } from './blob-download.ts';
 import { CompletedBlobs } from './completed-blobs.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
 import { Disputes } from './disputes.ts';
+import { DownloadPace } from './download-pace.ts';
 import { SwarmError } from './errors.ts';
 import { Healing } from './healing.ts';
 import { Ledger } from './ledger.ts';
@@ -176,6 +177,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       bulk: deps.bulk,
       bans: this.#bans.list,
       bucket,
+      pace: new DownloadPace(bucket, this.#tasks.signal, () => this.#decideSoon()),
       clock,
       metrics: this.#metrics,
       logger,

@@ -72,6 +72,29 @@ describe('TokenBucket', () => {
     await next;
   });
 
+  it('tells what to take at once so that bytes trickle, and what so long a time gives', () => {
+    const bucketOf = (rateBytesPerSecond: number) => new TokenBucket(new FakeClock(), { rateBytesPerSecond });
+    expect([0, 10_000, 1_000_000].map((rate) => bucketOf(rate).stepBytes)).toEqual([Infinity, 4_096, 100_000]);
+    expect([0, 10_000].map((rate) => bucketOf(rate).bytesIn(500))).toEqual([Infinity, 5_000]);
+  });
+
+  it('lets who must not wait take out of turn, and give back what was too much', async () => {
+    const clock = new FakeClock();
+    const bucket = new TokenBucket(clock, { rateBytesPerSecond: 1000, burstBytes: 100 });
+    expect(bucket.isOpen).toBe(true);
+    bucket.charge(1_100);
+    expect(bucket.isOpen).toBe(false);
+    let isDone = false;
+    const next = bucket.take(1, never).then(() => {
+      isDone = true;
+    });
+    await clock.advanceAsync(500);
+    expect(isDone).toBe(false);
+    bucket.charge(-600);
+    await next;
+    expect([bucket.isOpen, clock.nowMs()]).toEqual([true, 500]);
+  });
+
   it('refuses a signal that is already aborted', async () => {
     const bucket = new TokenBucket(new FakeClock(), { rateBytesPerSecond: 0 });
     await expect(bucket.take(1, AbortSignal.abort(new Error('gone')))).rejects.toThrow('gone');

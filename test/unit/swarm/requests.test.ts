@@ -10,6 +10,7 @@ import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.
 import { StoreError } from '../../../src/store/errors.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
 import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
+import { DownloadPace } from '../../../src/swarm/download-pace.ts';
 import { SwarmError } from '../../../src/swarm/errors.ts';
 import { type OriginRequestsDeps, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
 import { type PeerRequestsDeps, runPeerRequest, takeGivenPiece } from '../../../src/swarm/peer-requests.ts';
@@ -61,6 +62,7 @@ describe('a request to a peer', () => {
       bulk,
       bans,
       bucket,
+      pace: new DownloadPace(bucket, signal, () => {}),
       clock: kit.clock,
       metrics: createSwarmMetrics(noMetrics),
       logger: silentLogger,
@@ -341,6 +343,25 @@ describe('a turn at the origin', () => {
     await running;
     expect(progress.length).toBeGreaterThanOrEqual(4);
     expect(progress.length).toBeLessThan(8);
+  });
+
+  it('tells of bytes that trickle when this node takes more slowly than the origin gives', async () => {
+    const { run, put, deps, clock, progress } = await setUp({ chunkBytes: 512 * 1024 });
+    deps.bucket = new TokenBucket(clock, { rateBytesPerSecond: 256 * 1024 });
+    put();
+    const running = run(5, 1);
+    let isDone = false;
+    void running.then(() => {
+      isDone = true;
+    });
+    const told: number[] = [];
+    while (!isDone) {
+      await clock.advanceAsync(400);
+      told.push(progress.at(-1) ?? 0);
+    }
+    expect(await running).toEqual({ kind: 'done', bytes: 512 * 1024 });
+    expect(new Set(told).size).toBe(told.length);
+    expect(told.length).toBe(5);
   });
 
   it('ends at once when it is cancelled while bytes gather', async () => {

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+import { systemClock } from '../../src/lib/clock.ts';
+import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
+import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { SwarmOptions } from '../../src/swarm/options.ts';
+import { KiB, MiB, putBlob } from '../support/swarm-blobs.ts';
+import { startSwarmFleet } from '../support/swarm-fleet.ts';
+
+/** A seed of a blob that no origin has any more, and nodes that take it, all under the same limits. */
+async function startSeeded(takers: number, sizeBytes: number, swarm: Partial<SwarmOptions>) {
+  const { bytes, request } = putBlob([], sizeBytes);
+  const held = createMemoryStore({ clock: systemClock });
+  await held.blobs.writeBlob(request.digest, bytes);
+  const fleet = await startSwarmFleet(takers + 1, createMemoryOrigin(), {
+    swarm,
+    store: (index) => (index === 0 ? held : undefined),
+  });
+  const [seed, ...others] = fleet.nodes;
+  await seed!.directory.announce([{ digest: request.digest, holding: 'complete' }], AbortSignal.timeout(10_000));
+  return {
+    request,
+    seed: seed!,
+    takers: others,
+    async [Symbol.asyncDispose]() {
+      await fleet[Symbol.asyncDispose]();
+      await held[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe('a limit on what a node takes', () => {
+  it('costs time and nothing else: no peer seems to stand still, and each byte comes once', async () => {
+    const rate = 384 * KiB;
+    await using fleet = await startSeeded(1, 1.5 * MiB, { downloadBytesPerSecond: rate });
+    const { request, seed, takers } = fleet;
+    const startedMs = performance.now();
+    const [download] = takers[0]!.swarm.fetch([request]);
+    await download!.done;
+    // What comes last is paid for by what would come next.
+    expect(performance.now() - startedMs).toBeGreaterThan(((request.sizeBytes - 512 * KiB) / rate - 0.2) * 1_000);
+    expect(download!.transfer()).toMatchObject({ stalls: 0, hedges: 0, bytes: { peer: request.sizeBytes, origin: 0 } });
+    expect(takers[0]!.swarm.peers().map(({ ban }) => ban)).toEqual([undefined]);
+    expect(seed.swarm.peers().map(({ sentBytes }) => sentBytes)).toEqual([request.sizeBytes]);
+  });
+});
