@@ -54,6 +54,8 @@ export interface PieceRun {
   /** Byte range of the run in the blob; `end` is exclusive. */
   readonly start: number;
   readonly end: number;
+  /** The most to send at once, so that bytes trickle under a rate limit; absent = as much as a buffer holds. */
+  readonly stepBytes?: number;
   read(target: Uint8Array, position: number): Promise<number>;
   /** Waits until so many bytes may be sent (rate limit). */
   throttle(bytes: number, signal: AbortSignal): Promise<void>;

@@ -15,6 +15,7 @@ import type { BlobHandle, BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
+import { type PacedRun, UploadPace } from './upload-pace.ts';
 import { UploadQueue, type UploadTicket } from './upload-queue.ts';
 
 /**
@@ -41,6 +42,11 @@ export interface PieceShareOptions {
   readonly retryAfterMs: number;
 }
 
+interface Upload {
+  readonly paced: PacedRun;
+  readonly ticket: UploadTicket;
+}
+
 // The bulk plane's own limit of pieces in one request is lower; this guards against a source called by another transport.
 const maxRunPieces = 64;
 // Signed pieces of blobs served lately: 128 bytes a piece, so 64 blobs of 1,000 pieces are 8 MiB.
@@ -50,6 +56,7 @@ export class PieceShare implements PieceSource {
   readonly #deps: PieceShareDeps;
   readonly #options: PieceShareOptions;
   readonly #queue: UploadQueue;
+  readonly #pace: UploadPace;
   readonly #signed = new LRUCache<Digest, SignedPiece[]>({ max: cachedBlobs });
   readonly #computing = new SingleFlight<Digest, SignedPiece[]>();
 
@@ -57,6 +64,7 @@ export class PieceShare implements PieceSource {
     this.#deps = deps;
     this.#options = options;
     this.#queue = new UploadQueue({ slots: options.slots, maxWaiting: options.maxWaiting });
+    this.#pace = new UploadPace(deps);
   }
 
   get running(): number {
@@ -72,14 +80,14 @@ export class PieceShare implements PieceSource {
     if (this.#deps.bans.has(peer)) throw this.#refuse('banned', 'PEER_ABSENT', peer, digest);
     const opened = await this.#open(digest, first, count, signal);
     if (opened === undefined) throw this.#refuse('absent', 'PEER_ABSENT', peer, digest);
-    let ticket: UploadTicket;
+    const range = runRange(planPieces(opened.blob.sizeBytes), first, count);
+    let upload: Upload;
     try {
-      ticket = await this.#slot(peer, digest, first, opened.blob, signal);
+      upload = await this.#begin(peer, digest, first, range, opened.blob, signal);
     } catch (error) {
       await opened.close();
       throw error;
     }
-    const range = runRange(planPieces(opened.blob.sizeBytes), first, count);
     let isReleased = false;
     return {
       blob: opened.blob,
@@ -87,12 +95,13 @@ export class PieceShare implements PieceSource {
       start: range.start,
       end: range.end,
       read: opened.read,
-      throttle: (bytes, abort) => this.#deps.bucket.take(bytes, abort),
+      stepBytes: upload.paced.stepBytes,
+      throttle: (bytes, abort) => upload.paced.pass(bytes, abort),
       release: (sentBytes) => {
         if (isReleased) return;
         isReleased = true;
-        this.#queue.release(ticket);
-        this.#showWaiting();
+        upload.paced.end();
+        this.#leave(upload.ticket);
         this.#deps.metrics.sentBytes.add(sentBytes);
         this.#deps.onSent(peer, sentBytes);
         opened
@@ -258,6 +267,35 @@ export class PieceShare implements PieceSource {
     return pieces;
   }
 
+  /** Takes all that an upload needs, so that bytes follow as soon as it is answered. */
+  async #begin(
+    peer: PeerId,
+    digest: Digest,
+    first: number,
+    { start, end }: { readonly start: number; readonly end: number },
+    blob: BlobKey,
+    signal: AbortSignal,
+  ): Promise<Upload> {
+    const paced = this.#pace.admit(peer, end - start);
+    if (typeof paced === 'number')
+      throw this.#refuse('busy', 'PEER_BUSY', peer, digest, Math.max(paced, this.#options.retryAfterMs));
+    let ticket: UploadTicket | undefined;
+    try {
+      ticket = await this.#slot(peer, digest, first, blob, signal);
+      await paced.begin(signal);
+      return { paced, ticket };
+    } catch (error) {
+      paced.end();
+      if (ticket !== undefined) this.#leave(ticket);
+      throw error;
+    }
+  }
+
+  #leave(ticket: UploadTicket): void {
+    this.#queue.release(ticket);
+    this.#showWaiting();
+  }
+
   #slot(peer: PeerId, digest: Digest, first: number, blob: BlobKey, signal: AbortSignal): Promise<UploadTicket> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
@@ -293,11 +331,10 @@ export class PieceShare implements PieceSource {
     code: 'PEER_BUSY' | 'PEER_ABSENT',
     peer: PeerId,
     digest: Digest,
+    retryAfterMs = this.#options.retryAfterMs,
   ): PeerError {
     this.#deps.metrics.refusedUploads.add(1, { reason });
-    const details = { peer, digest, retryAfterMs: this.#options.retryAfterMs };
-    return new PeerError(code, code === 'PEER_BUSY' ? 'all upload slots are taken' : 'the pieces are not here', {
-      details,
-    });
+    const message = code === 'PEER_BUSY' ? 'others are being sent to' : 'the pieces are not here';
+    return new PeerError(code, message, { details: { peer, digest, retryAfterMs } });
   }
 }

@@ -4,7 +4,7 @@ import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { SwarmOptions } from '../../src/swarm/options.ts';
 import { KiB, MiB, putBlob } from '../support/swarm-blobs.ts';
-import { startSwarmFleet } from '../support/swarm-fleet.ts';
+import { startSwarmFleet, testSwarmOptions } from '../support/swarm-fleet.ts';
 
 /** A seed of a blob that no origin has any more, and nodes that take it, all under the same limits. */
 async function startSeeded(takers: number, sizeBytes: number, swarm: Partial<SwarmOptions>) {
@@ -41,5 +41,22 @@ describe('a limit on what a node takes', () => {
     expect(download!.transfer()).toMatchObject({ stalls: 0, hedges: 0, bytes: { peer: request.sizeBytes, origin: 0 } });
     expect(takers[0]!.swarm.peers().map(({ ban }) => ban)).toEqual([undefined]);
     expect(seed.swarm.peers().map(({ sentBytes }) => sentBytes)).toEqual([request.sizeBytes]);
+  });
+});
+
+describe('a limit on what a node gives', () => {
+  it('costs time and nothing else: the honest seed is neither banned nor given up, and no byte is lost', async () => {
+    await using fleet = await startSeeded(2, MiB, {
+      uploadBytesPerSecond: 256 * KiB,
+      schedule: { ...testSwarmOptions.schedule, peerStallMs: 900 },
+      patienceMs: 10_000,
+    });
+    const { request, seed, takers } = fleet;
+    const downloads = takers.map(({ swarm }) => swarm.fetch([request])[0]!);
+    await Promise.all(downloads.map(({ done }) => done));
+    for (const download of downloads) expect(download.transfer()).toMatchObject({ stalls: 0, bytes: { origin: 0 } });
+    for (const { swarm } of takers) expect(swarm.peers().map(({ ban }) => ban)).toEqual([undefined, undefined]);
+    const given = [seed, ...takers].flatMap(({ swarm }) => swarm.peers().map(({ sentBytes }) => sentBytes));
+    expect(given.reduce((sum, bytes) => sum + bytes)).toBe(2 * request.sizeBytes);
   });
 });

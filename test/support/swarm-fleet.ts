@@ -25,7 +25,7 @@ import { noMetrics } from '../../src/telemetry/metrics.ts';
 const MiB = 1024 * 1024;
 
 /** Quick turns and short patience, so that faults show within a test's time. */
-const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
+export const testSwarmOptions: Omit<SwarmOptions, 'bulkPort'> = {
   schedule: {
     maxRequests: 8,
     maxRequestsPerPeer: 2,

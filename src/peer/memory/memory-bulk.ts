@@ -124,8 +124,9 @@ class Transfer {
     const { start, end } = pieceRange(planPieces(run.blob.sizeBytes), index);
     const bytes = new Uint8Array(end - start);
     for (let at = 0; at < bytes.length; ) {
-      await this.#step(run.throttle(bytes.length - at, signal), 'body', signal);
-      const count = await this.#step(run.read(bytes.subarray(at), start + at), 'body', signal);
+      const until = Math.min(bytes.length, at + (run.stepBytes ?? bytes.length));
+      await this.#step(run.throttle(until - at, signal), 'body', signal);
+      const count = await this.#step(run.read(bytes.subarray(at, until), start + at), 'body', signal);
       if (count === 0) throw this.#failure('PEER_CUT');
       await this.#linkOpen('body', signal);
       at += count;

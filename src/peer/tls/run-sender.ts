@@ -65,8 +65,9 @@ export class RunSender {
   }
 
   async #sendBytes(socket: Writable, signal: AbortSignal): Promise<void> {
+    const chunkBytes = Math.min(this.#chunkBytes, this.#run.stepBytes ?? this.#chunkBytes);
     for (let position = this.#run.start; position < this.#run.end; ) {
-      const length = Math.min(this.#chunkBytes, this.#run.end - position);
+      const length = Math.min(chunkBytes, this.#run.end - position);
       const buffer = await this.#pool.acquire(Math.min(this.#chunkBytes, bufferSize(length)), signal);
       if (this.#isOver) {
         this.#pool.release(buffer);

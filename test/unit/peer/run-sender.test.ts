@@ -87,6 +87,18 @@ it('writes the head and each buffer alone, and resolves when the last is taken',
   expect(pool.usedBytes).toBe(0);
 });
 
+it('asks for no more than a step at once, and sends each as it may', async () => {
+  const throttled: number[] = [];
+  const throttle = async (bytes: number) => void throttled.push(bytes);
+  const { sent, done } = send({ stepBytes: 700, end: 2000, throttle });
+  for (let writes = 0; writes < 4; writes += 1) await socket.take();
+  await done;
+  expect([throttled, sent]).toEqual([
+    [700, 700, 600],
+    [700, 700, 600],
+  ]);
+});
+
 it('reads one buffer ahead of two writes and no further', async () => {
   const { sender } = send();
   await socket.take();

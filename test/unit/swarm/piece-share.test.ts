@@ -1,10 +1,11 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { planPieces, runRange } from '../../../src/content/piece-plan.ts';
 import { isSignatureValid } from '../../../src/content/signed-piece.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
 import { TokenBucket } from '../../../src/lib/token-bucket.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import type { PieceRun } from '../../../src/peer/bulk.ts';
+import type { PeerError } from '../../../src/peer/errors.ts';
 import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.ts';
 import { createMemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
@@ -15,6 +16,7 @@ import { noMetrics } from '../../../src/telemetry/metrics.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { alterBlobs } from '../../support/image-fleet.ts';
 import { makeBlob } from '../../support/memory-piece-source.ts';
+import { patience } from '../../support/patience.ts';
 import { MiB } from '../../support/swarm-blobs.ts';
 import { openTestDownload } from '../../support/swarm-parts.ts';
 
@@ -26,7 +28,9 @@ beforeAll(async () => {
   [self, peer, liar] = await Promise.all([generateIdentity(), generateIdentity(), generateIdentity()]);
 });
 
-function setUp(options: { slots?: number; maxWaiting?: number; download?: BlobDownload } = {}) {
+function setUp(
+  options: { slots?: number; maxWaiting?: number; download?: BlobDownload; rateBytesPerSecond?: number } = {},
+) {
   const clock = new FakeClock();
   const store = createMemoryStore({ clock });
   const bans = new BanList(clock, { banMs: 1_000 });
@@ -56,14 +60,14 @@ function setUp(options: { slots?: number; maxWaiting?: number; download?: BlobDo
       logger: silentLogger,
       metrics: createSwarmMetrics(noMetrics),
       bans,
-      bucket: new TokenBucket(clock, { rateBytesPerSecond: 0 }),
+      bucket: new TokenBucket(clock, { rateBytesPerSecond: options.rateBytesPerSecond }),
       findDownload: () => options.download,
       onRot: (_, what) => rot.push(what),
       onSent: (_, bytes) => sent.push(bytes),
     },
     { slots: options.slots ?? 4, maxWaiting: options.maxWaiting ?? 1, retryAfterMs: 70 },
   );
-  return { share, blobs, bans, rot, sent, reads };
+  return { clock, share, blobs, bans, rot, sent, reads };
 }
 
 async function drain(run: PieceRun): Promise<Buffer> {
@@ -189,6 +193,58 @@ describe('the upload slots of a node', () => {
     await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
     running.release(1);
     expect(share.running).toBe(0);
+    (await open()).release(0);
+  });
+});
+
+describe('the upload rate of a node', () => {
+  async function limited() {
+    const kit = setUp({ slots: 1, rateBytesPerSecond: 1.25 * MiB });
+    const { bytes, key } = makeBlob(self, 2 * MiB, 1);
+    await kit.blobs.writeBlob(key.digest, bytes);
+    const open = (abort: AbortSignal = signal) => kit.share.openPieces(peer.peerId, key.digest, 4, 3, abort);
+    return { ...kit, open };
+  }
+
+  it('keeps back an answer until bytes can follow it at once', async () => {
+    const { clock, share, open } = await limited();
+    const run = await open();
+    const step = run.stepBytes ?? 0;
+    expect(step).toBe(MiB / 8);
+    await run.throttle(step, signal);
+    const second = run.throttle(step, signal);
+    await clock.advanceAsync(5);
+    await second;
+    run.release(2 * step);
+    const cutting = new AbortController();
+    let isOpen = false;
+    const next = open(cutting.signal).then((opened) => {
+      isOpen = true;
+      return opened;
+    });
+    await vi.waitFor(() => expect(share.running).toBe(1), patience);
+    await clock.advanceAsync(50);
+    expect(isOpen).toBe(false);
+    await clock.advanceAsync(100);
+    (await next).release(0);
+  });
+
+  it('has who comes while others are sent to come back, and gives the slot back when somebody leaves', async () => {
+    const { clock, share, open } = await limited();
+    const run = await open();
+    const error = await open().catch((refused: unknown) => refused);
+    expect(error).toMatchObject({ code: 'PEER_BUSY' });
+    // Too short a wait to be worth less than any refusal says.
+    expect((error as PeerError).details['retryAfterMs']).toBeCloseTo(70, -1);
+    await run.throttle(MiB / 8, signal);
+    run.release(MiB / 8);
+    const leaving = new AbortController();
+    const next = open(leaving.signal);
+    await vi.waitFor(() => expect(share.running).toBe(1), patience);
+    leaving.abort(new Error('left'));
+    await expect(next).rejects.toThrow('left');
+    expect(share.running).toBe(0);
+    await clock.advanceAsync(1_000);
     (await open()).release(0);
   });
 });
