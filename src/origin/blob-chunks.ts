@@ -9,6 +9,8 @@ export interface BlobSource {
   request(range: ByteRange): Promise<HttpResponse>;
   /** Counts and, if a rate is set, waits. */
   pass(bytes: number): Promise<void>;
+  /** The most to pass at once: under a rate bytes trickle, or the swarm would believe that the origin stands still. */
+  readonly stepBytes: number;
   beforeResume(attempt: number): Promise<void>;
   /** Gives back what the body held; called once. */
   release(): void;
@@ -35,8 +37,10 @@ export class BlobChunks implements AsyncIterableIterator<Uint8Array> {
   #answer: BlobAnswer;
   /** Blob offset of the next byte of the response. */
   #at: number;
-  /** Blob offset of the next byte to give out. */
+  /** Blob offset behind the last byte that was read and is wanted. */
   #position: number;
+  /** Read and not given out yet. */
+  #unpassed: Uint8Array | undefined;
   #attemptStart: number;
   #vainAttempts = 0;
   #isClosed = false;
@@ -68,14 +72,18 @@ export class BlobChunks implements AsyncIterableIterator<Uint8Array> {
   async next(): Promise<IteratorResult<Uint8Array>> {
     try {
       while (!this.#isClosed) {
-        if (this.#position >= this.#end) {
-          await this.#finish();
-          break;
+        if (this.#unpassed === undefined) {
+          if (this.#position >= this.#end) {
+            await this.#finish();
+            break;
+          }
+          this.#unpassed = await this.#readOrResume();
+          continue;
         }
-        const chunk = await this.#readOrResume();
-        if (chunk === undefined) continue;
-        await this.#source.pass(chunk.length);
-        return { done: false, value: chunk };
+        const step = this.#unpassed.subarray(0, this.#source.stepBytes);
+        this.#unpassed = step.length < this.#unpassed.length ? this.#unpassed.subarray(step.length) : undefined;
+        await this.#source.pass(step.length);
+        return { done: false, value: step };
       }
       this.#signal.throwIfAborted();
       return { done: true, value: undefined };

@@ -71,6 +71,7 @@ export async function openBlob(
       request,
       release,
       pass: (bytes: number) => session.pass(bytes, signal),
+      stepBytes: session.stepBytes,
       beforeResume: (attempt: number) => session.beforeResume(attempt, signal),
     };
     const chunks = new BlobChunks(source, range, await request(range), signal);

@@ -119,6 +119,10 @@ export class OriginSession {
     return await this.#runWithRetries(request, deadline.signal, deadline, async (response) => response);
   }
 
+  get stepBytes(): number {
+    return this.#bucket.stepBytes;
+  }
+
   /** Counts bytes of a body and waits until the rate lets them pass. */
   async pass(bytes: number, signal: AbortSignal): Promise<void> {
     this.#receivedBytes += bytes;

@@ -383,6 +383,14 @@ describe('an origin that misbehaves', () => {
     expect(seconds).toBeLessThan(20);
   });
 
+  it('gives few bytes at a time under a rate, so that nobody takes it for silent', async () => {
+    const { chunks } = await open(connect({ rateBytesPerSecond: 200_000 }), { ...whole, end: 150_000 });
+    const steps: Uint8Array[] = [];
+    for await (const chunk of chunks) steps.push(chunk);
+    expect(Math.max(...steps.map(({ length }) => length))).toBeLessThanOrEqual(20_000);
+    expect(Buffer.concat(steps).equals(bytes.subarray(0, 150_000))).toBe(true);
+  });
+
   describe('with redirects', () => {
     it('follows one and goes straight there for the next range', async () => {
       const store = await startChaosRegistry();

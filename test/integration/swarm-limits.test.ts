@@ -1,8 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { systemClock } from '../../src/lib/clock.ts';
+import { createHealth } from '../../src/health/conditions.ts';
+import { systemClock, systemRandom } from '../../src/lib/clock.ts';
+import { silentLogger } from '../../src/lib/logger.ts';
+import { createOrigin } from '../../src/origin/create-origin.ts';
 import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import type { SwarmOptions } from '../../src/swarm/options.ts';
+import { noMetrics } from '../../src/telemetry/metrics.ts';
+import { startChaosRegistry } from '../support/chaos-registry.ts';
+import { buildGeneratedBlob } from '../support/image-builder.ts';
+import { originOptions } from '../support/origin-options.ts';
 import { KiB, MiB, putBlob } from '../support/swarm-blobs.ts';
 import { startSwarmFleet, testSwarmOptions } from '../support/swarm-fleet.ts';
 
@@ -58,5 +65,35 @@ describe('a limit on what a node gives', () => {
     for (const { swarm } of takers) expect(swarm.peers().map(({ ban }) => ban)).toEqual([undefined, undefined]);
     const given = [seed, ...takers].flatMap(({ swarm }) => swarm.peers().map(({ sentBytes }) => sentBytes));
     expect(given.reduce((sum, bytes) => sum + bytes)).toBe(2 * request.sizeBytes);
+  });
+});
+
+describe('a limit on what is read at an origin', () => {
+  it('does not have turns taken over as if the origin stood still', async () => {
+    await using registry = await startChaosRegistry();
+    const sizeBytes = 128 * KiB;
+    const repository = { namespace: registry.host, name: 'library/demo' };
+    const requests = Array.from({ length: 8 }, (_, seed) => {
+      const blob = buildGeneratedBlob(seed, sizeBytes);
+      registry.putBlob(repository.name, blob);
+      return { digest: blob.digest, sizeBytes, repository };
+    });
+    const deps = {
+      clock: systemClock,
+      random: systemRandom,
+      logger: silentLogger,
+      metrics: noMetrics,
+      health: createHealth(systemClock),
+    };
+    const limited = originOptions({ [registry.host]: { rateBytesPerSecond: 96 * KiB, parallelRequests: 8 } });
+    await using first = createOrigin(deps, limited);
+    await using second = createOrigin(deps, limited);
+    await using fleet = await startSwarmFleet(2, first, {
+      origin: (index) => (index === 0 ? first : second),
+      swarm: { schedule: { ...testSwarmOptions.schedule, originStallMs: 1_600 } },
+    });
+    const downloads = fleet.nodes.flatMap(({ swarm }) => swarm.fetch(requests));
+    await Promise.all(downloads.map(({ done }) => done));
+    expect(registry.counters.blobBodyBytes / (requests.length * sizeBytes)).toBeLessThan(1.1);
   });
 });
