@@ -12,8 +12,7 @@ export class UploadPace {
   readonly #clock: Clock;
   /** Who was told to come back, first come first. */
   readonly #line = new Map<PeerId, Place>();
-  /** What the runs that were let in have not been paid for yet. */
-  #owedBytes = 0;
+  readonly #running = new Set<PacedRun>();
 
   constructor(deps: { readonly bucket: TokenBucket; readonly clock: Clock }) {
     this.#bucket = deps.bucket;
@@ -22,15 +21,13 @@ export class UploadPace {
 
   /** Lets a run in, or tells in how many milliseconds to ask again. */
   admit(peer: PeerId, bytes: number): PacedRun | number {
-    if (this.#bucket.isUnlimited) return new PacedRun(this.#bucket, bytes, () => {});
     const nowMs = this.#clock.nowMs();
-    const waitMs = this.#waitMs(peer, nowMs);
+    const waitMs = this.#bucket.isUnlimited ? 0 : this.#waitMs(peer, nowMs);
     if (waitMs <= 0) {
       this.#line.delete(peer);
-      this.#owedBytes += bytes;
-      return new PacedRun(this.#bucket, bytes, (paidBytes) => {
-        this.#owedBytes -= paidBytes;
-      });
+      const run = new PacedRun(this.#bucket, this.#clock, bytes, () => this.#running.delete(run));
+      this.#running.add(run);
+      return run;
     }
     const retryAfterMs = Math.min(waitMs / latestFactor, longestRetryMs);
     this.#line.set(peer, { bytes, untilMs: nowMs + retryAfterMs * latestFactor + lateMs });
@@ -39,7 +36,8 @@ export class UploadPace {
 
   /** Until all that comes before the peer is paid for but for a moment. */
   #waitMs(peer: PeerId, nowMs: number): number {
-    let bytes = this.#owedBytes;
+    let bytes = 0;
+    for (const run of this.#running) bytes += run.wantedBytes(nowMs);
     for (const [other, place] of this.#line) {
       if (other === peer) break;
       if (place.untilMs < nowMs) this.#line.delete(other);
@@ -69,16 +67,26 @@ export class PacedRun {
   /** What to send at once. */
   readonly stepBytes: number;
   readonly #bucket: TokenBucket;
-  readonly #onPaid: (bytes: number) => void;
+  readonly #clock: Clock;
+  readonly #onEnd: () => void;
+  /** Not paid for yet. */
   #owedBytes: number;
   /** Paid for and not passed on yet. */
   #readyBytes = 0;
+  #isWaiting = true;
+  #paidMs = 0;
 
-  constructor(bucket: TokenBucket, bytes: number, onPaid: (bytes: number) => void) {
+  constructor(bucket: TokenBucket, clock: Clock, bytes: number, onEnd: () => void) {
     this.stepBytes = bucket.stepBytes;
     this.#bucket = bucket;
+    this.#clock = clock;
     this.#owedBytes = bytes;
-    this.#onPaid = onPaid;
+    this.#onEnd = onEnd;
+  }
+
+  /** What it will take of the rate as fast as it can; nothing while its peer takes so slowly that others can be sent to beside it. */
+  wantedBytes(nowMs: number): number {
+    return this.#isWaiting || nowMs - this.#paidMs < idleAfterMs ? this.#owedBytes : 0;
   }
 
   /** Waits until the first bytes can follow an answer at once. */
@@ -97,16 +105,19 @@ export class PacedRun {
 
   /** Sent whole or not, it holds up nobody any more. */
   end(): void {
-    this.#onPaid(this.#owedBytes);
-    this.#owedBytes = 0;
+    this.#onEnd();
     this.#bucket.charge(-this.#readyBytes);
     this.#readyBytes = 0;
   }
 
   async #pay(bytes: number, signal: AbortSignal): Promise<void> {
+    this.#isWaiting = true;
     await this.#bucket.take(bytes, signal);
-    const owedBytes = Math.min(bytes, this.#owedBytes);
-    this.#owedBytes -= owedBytes;
-    this.#onPaid(owedBytes);
+    this.#isWaiting = false;
+    this.#paidMs = this.#clock.nowMs();
+    this.#owedBytes = Math.max(0, this.#owedBytes - bytes);
   }
 }
+
+// Longer than it takes to read a step and to write it to a link that is faster than the rate.
+const idleAfterMs = 500;

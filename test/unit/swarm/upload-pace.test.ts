@@ -96,6 +96,19 @@ describe('the pace of what a node gives', () => {
     expect(clock.nowMs()).toBe(0);
   });
 
+  it('lets others in beside a peer that takes far more slowly than it could be sent to', async () => {
+    const { clock, admit, refusal } = setUp();
+    const slow = admit(alice);
+    await slow.begin(signal);
+    await slow.pass(slow.stepBytes, signal);
+    refusal(bob);
+    await clock.advanceAsync(500);
+    const beside = send(admit(bob), clock);
+    await clock.advanceAsync(9_000);
+    await beside;
+    slow.end();
+  });
+
   it('tells nobody to wait for longer than the wire allows', () => {
     const { admit, refusal } = setUp(1_000);
     admit(alice);
