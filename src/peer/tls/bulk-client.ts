@@ -110,7 +110,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
         this.#leaveLane(lane, key);
       }
     })();
-    // Who asks meanwhile waits for it, and fails with it.
+    // Who asks meanwhile waits for it.
     lane.preparing = preparing;
     const settled = preparing.catch((error: unknown) =>
       this.#deps.logger.debug({ peer, error }, 'a connection for later could not be made'),
@@ -155,7 +155,9 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   }
 
   async #fetchOnLane(lane: Lane, key: string, request: PieceRequest, signal: AbortSignal): Promise<void> {
-    if (lane.preparing !== undefined && lane.idle.length === 0) await raceAbort(lane.preparing, signal);
+    if (lane.preparing !== undefined && lane.idle.length === 0) {
+      await raceAbort(lane.preparing.catch(passFinal), signal);
+    }
     const kept = this.#takeIdle(lane);
     if (kept !== undefined) {
       this.#metrics.connections.add(1, { kind: 'reused' });
@@ -234,6 +236,14 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   #dropLane(key: string, lane: Lane): void {
     if (lane.users === 0 && lane.idle.length === 0 && this.#lanes.get(key) === lane) this.#lanes.delete(key);
   }
+}
+
+/**
+ * Of why a connection could not be made beforehand, throws what another attempt would not change: another peer is there, or the whole
+ * time for a handshake has gone by and would go by once more. Anything else may have hit that one connection alone.
+ */
+function passFinal(error: unknown): void {
+  if (isCode(error, 'PEER_UNTRUSTED') || isCode(error, 'PEER_STALLED')) throw error;
 }
 
 /** @throws RangeError for a run the plan of the blob does not have */
