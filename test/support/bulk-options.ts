@@ -4,6 +4,10 @@ import type { BulkServerOptions } from '../../src/peer/tls/bulk-server.ts';
 export const bulkServerOptions: BulkServerOptions = {
   listen: { host: '127.0.0.1', port: 0 },
   maxConnections: 100,
+  maxConnectionsPerPeer: 8,
+  admissionGraceMs: 2_000,
+  maxUnproved: 50,
+  maxUnprovedPerHost: 50,
   maxRequests: 16,
   maxRequestsPerPeer: 8,
   chunkBytes: 512 * 1024,

@@ -69,6 +69,13 @@ export function bulkServerOptions(config: Config, hasSecret: boolean): BulkServe
     listen: peerListenAddress(config.peer.bulkListen, hasSecret),
     // A channel, and two connections for pieces; up to four for moments.
     maxConnections: 3 * config.peer.maxConnections,
+    // Four requests, a channel, and what is being replaced.
+    maxConnectionsPerPeer: 8,
+    // The round trip that the other side's admission may still take, with room for a busy moment.
+    admissionGraceMs: 2_000,
+    // A fleet that starts at once has its handshakes behind it in moments; half is for members in the smallest fleet too.
+    maxUnproved: Math.min(256, Math.ceil(1.5 * config.peer.maxConnections)),
+    maxUnprovedPerHost: 64,
     // Slots are the swarm's to give; here is only the bound against a flood of requests that wait for one.
     maxRequests: 2 * config.swarm.uploadSlots,
     maxRequestsPerPeer: 4,

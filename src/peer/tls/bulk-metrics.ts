@@ -18,7 +18,7 @@ export function createBulkServerMetrics(metrics: Metrics): BulkServerMetrics {
     activeRequests: metrics.gauge({ name: 'shoal_peer_bulk_active_requests', help: 'Runs being sent now.' }),
     refusedConnections: metrics.counter({
       name: 'shoal_peer_bulk_refused_connections_total',
-      help: 'Connections whose certificate proved no peer ID.',
+      help: 'Connections closed unserved: no peer ID proved, no member, or too many.',
     }),
   };
 }

@@ -70,6 +70,11 @@ export class BulkServerConnection {
     return this.#ending.signal;
   }
 
+  /** Whether nothing is asked, not even in part. */
+  get isIdle(): boolean {
+    return this.#stage === 'head' && this.#unread === '';
+  }
+
   /** Whether this end had enough: something took too long, or the peer sent too much. */
   get isGivenUp(): boolean {
     return this.#isGivenUp;

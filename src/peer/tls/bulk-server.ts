@@ -14,15 +14,16 @@ import { BulkServerConnection, type ServerConnectionOptions } from './bulk-serve
 import { BulkService, type BulkServiceOptions } from './bulk-service.ts';
 import { bulkProtocol, createCredentials, findSocketPeer, tlsOptions } from './certificate.ts';
 import { buffersPerRun } from './run-sender.ts';
+import { UnprovedSockets, type UnprovedSocketsOptions } from './unproved-sockets.ts';
 
 export interface BulkServerDeps {
   readonly identity: PeerIdentity;
   readonly source: PieceSource;
-  /** Whether a peer is of the fleet and not banned; asked for every request. */
+  /** Whether a peer is of the fleet and not banned; asked for every connection and every request. */
   isMember(peer: PeerId): boolean;
   /**
-   * Other protocols on the same port, by their ALPN name. Each takes over sockets whose peer is proven, and nothing more: no
-   * membership is asked, and no byte has been read. The server still counts them and destroys them when it stops.
+   * Other protocols on the same port, by their ALPN name. Each takes over sockets whose peer is proven, and nothing more: it
+   * may not be a member yet, and no byte has been read. The server still counts them and destroys them when it stops.
    */
   readonly protocols?: ReadonlyMap<string, (socket: TLSSocket, peer: PeerId) => void>;
   readonly clock: Clock;
@@ -30,9 +31,13 @@ export interface BulkServerDeps {
   readonly metrics: Metrics;
 }
 
-export interface BulkServerOptions extends BulkServiceOptions, ServerConnectionOptions {
+export interface BulkServerOptions extends BulkServiceOptions, ServerConnectionOptions, UnprovedSocketsOptions {
   readonly listen: BulkAddress;
   readonly maxConnections: number;
+  /** Those of other protocols included. */
+  readonly maxConnectionsPerPeer: number;
+  /** How long a peer that is no member may have a connection: who dials is admitted one message before the other side. */
+  readonly admissionGraceMs: number;
   readonly handshakeTimeoutMs: number;
   /** How long unused buffers are kept. */
   readonly bufferIdleMs: number;
@@ -84,7 +89,10 @@ class TlsBulkServer implements BulkServer {
   readonly #service: BulkService;
   /** All of them, those in the handshake and those of other protocols included. */
   readonly #sockets = new Set<Socket>();
-  readonly #connections = new Set<BulkServerConnection>();
+  readonly #unproved: UnprovedSockets;
+  /** Those whose peer is proved, oldest first. */
+  readonly #socketsByPeer = new Map<PeerId, Set<Socket>>();
+  readonly #connections = new Map<Socket, BulkServerConnection>();
   #cancelCheck: (() => void) | undefined;
 
   constructor(server: Server, deps: BulkServerDeps, options: BulkServerOptions) {
@@ -94,10 +102,14 @@ class TlsBulkServer implements BulkServer {
     this.#metrics = createBulkServerMetrics(deps.metrics);
     const maxBytes = options.maxRequests * buffersPerRun * options.chunkBytes;
     this.#pool = new BufferPool(deps.clock, { maxBytes, idleMs: options.bufferIdleMs });
+    this.#unproved = new UnprovedSockets(options);
     const { source, logger } = deps;
     const isMember = (peer: PeerId) => deps.isMember(peer);
     this.#service = new BulkService({ source, isMember, logger, metrics: this.#metrics, pool: this.#pool }, options);
-    server.on('connection', (socket: Socket) => this.#track(socket));
+    server.on('connection', (socket: Socket) => {
+      this.#track(socket);
+      if (!this.#unproved.add(socket)) this.#refuse(socket);
+    });
     server.on('secureConnection', (socket) => {
       this.#track(socket);
       // The event comes from inside of OpenSSL's read, which does not survive a socket that is taken down in it.
@@ -115,7 +127,7 @@ class TlsBulkServer implements BulkServer {
   async [Symbol.asyncDispose](): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const reason = new DOMException('the bulk server stopped', 'AbortError');
-    for (const connection of this.#connections) connection.cut(reason);
+    for (const connection of this.#connections.values()) connection.cut(reason);
     // As above: whoever stops the server may do so in something that came from one of its sockets.
     await new Promise((resolve) => setImmediate(resolve));
     for (const socket of this.#sockets) socket.destroy();
@@ -136,20 +148,61 @@ class TlsBulkServer implements BulkServer {
   #admit(socket: TLSSocket): void {
     if (socket.destroyed) return;
     const peer = findSocketPeer(socket, this.#deps.clock);
-    if (peer === undefined) {
-      this.#metrics.refusedConnections.add(1);
-      socket.destroy();
+    if (peer === undefined || !this.#hasRoom(peer)) {
+      this.#refuse(socket);
       return;
     }
+    this.#count(socket, peer);
+    this.#awaitMembership(socket, peer);
     const takeOver = this.#deps.protocols?.get(socket.alpnProtocol || bulkProtocol);
     if (takeOver === undefined) this.#serve(socket, peer);
     else this.#handOver(socket, peer, takeOver);
   }
 
+  #refuse(socket: Socket): void {
+    this.#metrics.refusedConnections.add(1);
+    socket.destroy();
+  }
+
+  /** Makes room for one more connection of a peer, if need be with one that it does not use; false when it uses all. */
+  #hasRoom(peer: PeerId): boolean {
+    const sockets = this.#socketsByPeer.get(peer);
+    if (sockets === undefined || sockets.size < this.#options.maxConnectionsPerPeer) return true;
+    const unused = [...sockets].find((socket) => this.#connections.get(socket)?.isIdle === true);
+    if (unused === undefined) return false;
+    // Its client asks again elsewhere when a request was on its way.
+    this.#connections.get(unused)?.cut(new DOMException('the peer has newer connections', 'AbortError'));
+    sockets.delete(unused);
+    return true;
+  }
+
+  #count(socket: Socket, peer: PeerId): void {
+    const sockets = this.#socketsByPeer.get(peer) ?? new Set();
+    this.#socketsByPeer.set(peer, sockets.add(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      if (sockets.size === 0 && this.#socketsByPeer.get(peer) === sockets) this.#socketsByPeer.delete(peer);
+    });
+  }
+
+  /** Until its peer is a member a connection counts as one of a stranger, and does not stay for long. */
+  #awaitMembership(socket: Socket, peer: PeerId): void {
+    const isMember = () => this.#deps.isMember(peer);
+    if (isMember()) {
+      this.#unproved.prove(socket);
+      return;
+    }
+    const cancel = this.#deps.clock.schedule(this.#options.admissionGraceMs, () => {
+      if (isMember()) this.#unproved.prove(socket);
+      else this.#refuse(socket);
+    });
+    socket.once('close', cancel);
+  }
+
   #serve(socket: TLSSocket, peer: PeerId): void {
     const connection = new BulkServerConnection(socket, peer, this.#deps.clock, this.#options, this.#service);
-    this.#connections.add(connection);
-    socket.once('close', () => this.#connections.delete(connection));
+    this.#connections.set(socket, connection);
+    socket.once('close', () => this.#connections.delete(socket));
     if (this.#cancelCheck === undefined) this.#checkLater();
   }
 
@@ -168,7 +221,7 @@ class TlsBulkServer implements BulkServer {
     const shortestMs = Math.min(headersTimeoutMs, keepAliveMs, stallTimeoutMs, transferTimeoutMs);
     this.#cancelCheck = this.#deps.clock.schedule(shortestMs / checksPerTimeout, () => {
       const nowMs = this.#deps.clock.nowMs();
-      for (const connection of this.#connections) connection.check(nowMs);
+      for (const connection of this.#connections.values()) connection.check(nowMs);
       this.#cancelCheck = undefined;
       if (this.#connections.size > 0) this.#checkLater();
     });
