@@ -3,7 +3,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { PeerError } from '../errors.ts';
 import { type AnswerStatus, formatAnswerHead } from './answer-head.ts';
-import { type HeadFault, maxRequestHeadBytes, type RequestHead, readRequestHead } from './request-head.ts';
+import { endOfHead, type HeadFault, maxRequestHeadBytes, type RequestHead, readRequestHead } from './request-head.ts';
 import type { RunSender } from './run-sender.ts';
 
 /** Answers what comes on connections; for each call one `reply`, or one `sendRun` with `proceed` behind it, or a `cut`. */
@@ -167,10 +167,19 @@ export class BulkServerConnection {
   #onBytes(bytes: Buffer): void {
     // Behind the last request nothing is read; what comes is thrown away, so that the answer is not lost with it.
     if (this.#isLast || this.#stage === 'ended') return;
-    const isFirst = this.#unread === '';
+    const before = this.#unread.length;
     this.#unread += bytes.toString('latin1');
-    if (this.#stage === 'head') this.#begin(isFirst);
-    else this.#checkUnread();
+    if (this.#stage !== 'head') this.#checkUnread();
+    else if (before === 0 || this.#mayBeComplete(before)) this.#begin(before === 0);
+  }
+
+  /**
+   * A head is read when it begins, so that what is no HTTP hears so at once, and then when its end has come or it has grown too long:
+   * reading it anew for every few bytes would let a stranger spend much of this node's time with little of its own.
+   */
+  #mayBeComplete(before: number): boolean {
+    const from = Math.max(0, before - endOfHead.length + 1);
+    return this.#unread.length >= maxRequestHeadBytes || this.#unread.includes(endOfHead, from);
   }
 
   /** Hands the next request on when its head is complete. */

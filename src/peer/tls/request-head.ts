@@ -21,7 +21,7 @@ export type HeadFault = 'broken' | 'tooLong';
 /** The longest honest request head is under 1 KiB. */
 export const maxRequestHeadBytes = 4096;
 
-const endOfHead = '\r\n\r\n';
+export const endOfHead = '\r\n\r\n';
 const requestLine = /^([A-Z]{1,16}) ([\x21-\x7e]+) HTTP\/1\.1$/;
 const headerLine = /^([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t\x20-\x7e]*)$/;
 /** A line of which the end has not arrived; its carriage return may have. */

@@ -149,6 +149,27 @@ describe('refusals', () => {
     expect(source.opened).toBe(0);
   });
 
+  it('come at once for a first part that is no HTTP, and else when the head is complete: it is not read anew for each part', async () => {
+    const early = start();
+    early.say('SSH-2.0-OpenSSH\r\n');
+    await early.until(() => expect(early.statuses()).toEqual([400]));
+    const late = start();
+    late.say('GET / HTTP/1.1\r\n');
+    await late.pass(0);
+    for (const byte of 'no header\r\nHost: x\r\n\r') {
+      late.say(byte);
+      await late.pass(0);
+    }
+    expect(late.statuses()).toEqual([]);
+    late.say('\n');
+    await late.until(() => expect(late.statuses()).toEqual([400]));
+    const long = start();
+    long.say('GET / HTTP/1.1\r\nA: ');
+    await long.pass(0);
+    long.say('x'.repeat(maxRequestHeadBytes));
+    await long.until(() => expect(long.statuses()).toEqual([431]));
+  });
+
   it('end the connection of a stranger', async () => {
     const dialogue = start({}, false);
     dialogue.say(get(0) + get(0));
