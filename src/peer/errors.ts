@@ -5,7 +5,7 @@ export type PeerErrorCode =
   | 'PEER_UNREACHABLE'
   /** The other side is not who it should be, or not of this fleet, or banned by this node (`reason` is `banned`). {peer, reason?} */
   | 'PEER_UNTRUSTED'
-  /** Nothing moved for too long. {peer, stage: 'dial' | 'headers' | 'body'} */
+  /** Nothing moved for too long. {peer, stage: 'dial' | 'channel' | 'headers' | 'body'} */
   | 'PEER_STALLED'
   /** The peer does not hold what was asked. {peer, digest} */
   | 'PEER_ABSENT'

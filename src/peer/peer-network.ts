@@ -14,7 +14,7 @@ export interface PeerNetwork {
   findPeer(peer: PeerId): ConnectedPeer | undefined;
   /** Dials `host:port` or a multiaddr; resolves to whom it reached. @throws PEER_UNREACHABLE, PEER_UNTRUSTED */
   dial(address: string, signal: AbortSignal): Promise<PeerId>;
-  /** Opens a channel to a peer, dialling a known address if needed. @throws PEER_UNREACHABLE */
+  /** Opens a channel to a peer, dialling a known address if needed. @throws PEER_UNREACHABLE, PEER_STALLED */
   openChannel(peer: PeerId, protocol: string, signal: AbortSignal): Promise<Channel>;
   /** Serves a protocol; the returned function stops serving. */
   handle(protocol: string, accept: (channel: Channel) => void): () => void;

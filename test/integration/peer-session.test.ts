@@ -151,6 +151,19 @@ it('notices a peer that is frozen, but not one that is only silent', async () =>
   expect(network.findPeer(peer)).toBeUndefined();
 });
 
+it('does not wait for ever for a peer that takes no channel', async () => {
+  const { child, address } = await forkPeer();
+  const clock = new FakeClock();
+  const network = await startSpied(clock);
+  const peer = await network.dial(address, signal);
+  process.kill(child.pid ?? 0, 'SIGSTOP');
+  const opened = network.openChannel(peer, 'talk', signal);
+  const refused = expect(opened).rejects.toMatchObject({ code: 'PEER_STALLED', details: { stage: 'channel' } });
+  await clock.advanceAsync(10_000);
+  await refused;
+  expect(network.findPeer(peer)).toBeDefined();
+});
+
 it('reports a killed peer at once', async () => {
   const { child, address } = await forkPeer();
   const network = await start();

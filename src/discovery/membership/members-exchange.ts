@@ -176,6 +176,7 @@ export class MembersExchange {
         isCode(
           error,
           'PEER_UNREACHABLE',
+          'PEER_STALLED',
           'PEER_UNTRUSTED',
           'PEER_CUT',
           'PEER_OVERFLOW',

@@ -30,7 +30,7 @@ export class TagClient {
     this.#maxChannels = maxChannels;
   }
 
-  /** @throws PEER_UNREACHABLE, PEER_CUT, PEER_OVERFLOW, DISCOVERY_PROTOCOL, DISCOVERY_STOPPED */
+  /** @throws PEER_UNREACHABLE, PEER_STALLED, PEER_CUT, PEER_OVERFLOW, DISCOVERY_PROTOCOL, DISCOVERY_STOPPED */
   async ask(peer: PeerId, message: TagRequest, signal: AbortSignal): Promise<TagAnswer> {
     const entry = this.#entryOf(peer);
     entry.asks += 1;

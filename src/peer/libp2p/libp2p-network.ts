@@ -11,6 +11,7 @@ import { findPeerId, type PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { delay } from '../../lib/clock.ts';
 import { Emitter } from '../../lib/emitter.ts';
+import { joinSignals } from '../../lib/join-signals.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { raceAbort } from '../../lib/race-abort.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
@@ -81,6 +82,9 @@ function gater(banned: BannedPeers): ConnectionGater {
     denyOutboundEncryptedConnection: isDenied,
   };
 }
+
+/** For a channel, and the connection it may need first. libp2p has a time of its own for this only when it is given no signal. */
+const openTimeoutMs = 10_000;
 
 class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Services> {
   readonly self: PeerId;
@@ -163,6 +167,20 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
 
   async openChannel(peer: PeerId, protocol: string, signal: AbortSignal): Promise<Channel> {
     signal.throwIfAborted();
+    const deadline = new AbortController();
+    using joined = joinSignals(signal, deadline.signal);
+    const cancelTimer = this.#clock.schedule(openTimeoutMs, () => {
+      const details = { peer, protocol, stage: 'channel' };
+      deadline.abort(new PeerError('PEER_STALLED', `${peer} does not take a channel`, { details }));
+    });
+    try {
+      return await this.#open(peer, protocol, joined.signal);
+    } finally {
+      cancelTimer();
+    }
+  }
+
+  async #open(peer: PeerId, protocol: string, signal: AbortSignal): Promise<Channel> {
     const session =
       this.#table.preferred(peer) ??
       (await this.#connect(peer, () => this.#node.dial(peerIdFromString(peer), { signal }), signal));
