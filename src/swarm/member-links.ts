@@ -49,6 +49,9 @@ interface Link {
   hello: Hello | undefined;
 }
 
+// One that each end opened, and as many again while those are being replaced.
+const maxChannelsPerLink = 4;
+
 // Messages waiting for a channel that does not open; a swarm of 60 layers says hello with 60 states.
 const maxOutbox = 8192;
 // They must fit into the channel's own queue once it is open.
@@ -244,6 +247,10 @@ export class MemberLinks {
   }
 
   #attach(peer: PeerId, link: Link, channel: Channel): void {
+    if (link.channels.size >= maxChannelsPerLink) {
+      channel.close();
+      return;
+    }
     // Both sides may open at once: either channel serves for sending, both are read.
     if (link.channel === undefined || !link.channel.isOpen) link.channel = channel;
     link.channels.add(channel);

@@ -23,6 +23,7 @@ import { createPeerMetrics, type PeerMetrics } from '../peer-metrics.ts';
 import type { Channel, ConnectedPeer, PeerChange, PeerNetwork } from '../peer-network.ts';
 import { findDialAddress } from './address.ts';
 import { toDialError } from './dial-error.ts';
+import { InboundStreams } from './inbound-streams.ts';
 import { type BaseServices, type NodeOptions, startLibp2pNode } from './libp2p-node.ts';
 import { Session, type SessionOptions, sessionProtocol } from './session.ts';
 import { SessionTable } from './session-table.ts';
@@ -86,6 +87,9 @@ function gater(banned: BannedPeers): ConnectionGater {
 /** For a channel, and the connection it may need first. libp2p has a time of its own for this only when it is given no signal. */
 const openTimeoutMs = 10_000;
 
+/** Those that still greet included. */
+const maxSessionsPerPeer = 3;
+
 class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Services> {
   readonly self: PeerId;
   readonly services: BaseServices & Services;
@@ -101,6 +105,7 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
   readonly #sessions = new Map<string, Session>();
   /** Sessions by the address they were dialled at, so that dialling it again opens nothing. */
   readonly #dialled = new Map<string, Session>();
+  readonly #inbound: InboundStreams;
   readonly #changes = new Emitter<PeerChange>();
   readonly #onOpen = (event: CustomEvent<Connection>) => this.#onConnection(event.detail);
 
@@ -120,6 +125,7 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
     this.#metrics = createPeerMetrics(deps.metrics);
     this.#tasks = new TaskGroup((error) => deps.logger.warn({ err: error }, 'peer network task failed'));
     this.#table = new SessionTable(this.self);
+    this.#inbound = new InboundStreams(options.maxChannelsPerPeer);
   }
 
   async open(): Promise<void> {
@@ -202,6 +208,10 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
     const { maxChannelsPerPeer } = this.#options;
     const onStream = async (stream: Stream, connection: Connection) => {
       const session = this.#sessions.get(connection.id);
+      if (session !== undefined && !this.#inbound.add(session.peer, name, stream)) {
+        stream.abort(new Error('the peer has too many channels'));
+        return;
+      }
       try {
         // The dialler is admitted one message before us and may be that much faster.
         await session?.admitted;
@@ -263,6 +273,16 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
       this.#options,
     );
     this.#sessions.set(connection.id, session);
+    this.#limitSessions(peer);
+  }
+
+  /** Two are made when both ends dial at once, and one more replaces a dead one. Those of one peer must not take the room of all. */
+  #limitSessions(peer: PeerId): void {
+    const sessions = [...this.#sessions.values()].filter((session) => session.peer === peer);
+    if (sessions.length <= maxSessionsPerPeer) return;
+    const preferred = this.#table.preferred(peer);
+    const oldest = sessions.find((session) => session !== preferred);
+    oldest?.connection.abort(new Error('the peer has too many connections'));
   }
 
   #onAdmitted(session: Session): void {

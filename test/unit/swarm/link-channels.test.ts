@@ -1,0 +1,33 @@
+import { expect, it } from 'vitest';
+import { systemClock } from '../../../src/lib/clock.ts';
+import { silentLogger } from '../../../src/lib/logger.ts';
+import { TaskGroup } from '../../../src/lib/task-group.ts';
+import { createMemoryDirectChannels } from '../../../src/peer/memory/memory-direct-channels.ts';
+import { createMemoryNetworkHub } from '../../../src/peer/memory/memory-network.ts';
+import type { Channel } from '../../../src/peer/peer-network.ts';
+import { MemberLinks } from '../../../src/swarm/member-links.ts';
+import { encodeFrame, swarmProtocol } from '../../../src/swarm/messages.ts';
+import { until } from '../../support/swarm-blobs.ts';
+import { alice, bob, digest } from './schedule-fixtures.ts';
+
+it('a link has four channels at most, and the first ones go on', async () => {
+  const hub = createMemoryNetworkHub({ maxSendQueueBytes: 1 << 20, maxReceiveQueueBytes: 1 << 20 });
+  const tasks = new TaskGroup(() => {});
+  const [network, other] = [hub.join(alice), hub.join(bob)];
+  let messages = 0;
+  const events = { ready: () => {}, message: () => (messages += 1), gone: () => {} };
+  const direct = createMemoryDirectChannels(network);
+  const deps = { clock: systemClock, network, direct, logger: silentLogger, tasks };
+  const links = new MemberLinks(deps, { bulkPort: 11, bulkHost: undefined, zone: '' }, events);
+  network.handle(swarmProtocol, (channel) => links.accept(channel));
+  const { signal } = new AbortController();
+  await network.dial(other.addresses()[0]!, signal);
+  const channels: Channel[] = [];
+  for (let index = 0; index < 7; index += 1) channels.push(await other.openChannel(alice, swarmProtocol, signal));
+  const open = () => channels.filter(({ isOpen }) => isOpen);
+  await until(() => open().length === 4, 'the others are closed');
+  expect(open()).toEqual(channels.slice(0, 4));
+  for (const channel of open()) channel.send(encodeFrame([{ kind: 'leave', digest }]));
+  await until(() => messages === 4, 'all were read');
+  await tasks.stop();
+});
