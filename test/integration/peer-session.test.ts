@@ -151,6 +151,17 @@ it('notices a peer that is frozen, but not one that is only silent', async () =>
   expect(network.findPeer(peer)).toBeUndefined();
 });
 
+it('says to whom the other side has banned that it was closed, whenever that is noticed', async () => {
+  const [network, banned] = [await start(), await start()];
+  network.ban(banned.self, 3_600_000);
+  for (let round = 0; round < 5; round += 1) {
+    await expect(banned.dial(network.addresses()[0] ?? '', signal)).rejects.toMatchObject({
+      code: 'PEER_UNREACHABLE',
+      details: { reason: 'closed' },
+    });
+  }
+});
+
 it('does not wait for ever for a peer that takes no channel', async () => {
   const { child, address } = await forkPeer();
   const clock = new FakeClock();

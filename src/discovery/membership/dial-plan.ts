@@ -129,7 +129,7 @@ export class DialPlan {
       return;
     }
     const { retryMinMs, retryMaxMs } = this.#options;
-    // Who refuses the secret will refuse it in a second too; but the operator may correct it.
+    // Who refuses the secret, or has banned this node, will do so in a second too; but the operator may correct it.
     const ceilingMs = reason === 'untrusted' ? retryMaxMs : Math.min(retryMaxMs, retryMinMs * 2 ** target.failures);
     target.failures += 1;
     target.dueAtMs = nowMs + this.#jitter(ceilingMs);

@@ -253,7 +253,12 @@ class FleetMembership implements Membership, AsyncDisposable {
       this.#plan.failed(target.address, clock.nowMs(), reason);
       this.#metrics.dials.add(1, { result: reason });
       const fields = { address: target.address, source: target.source, reason: toError(error).message };
-      if (reason === 'untrusted' && !isBannedHere(error) && !this.#refused.has(target.address)) {
+      if (
+        reason === 'untrusted' &&
+        !isBannedHere(error) &&
+        !isClosedEarly(error) &&
+        !this.#refused.has(target.address)
+      ) {
         if (this.#refused.size >= this.#options.maxMembers) this.#refused.clear();
         this.#refused.add(target.address);
         logger.warn(fields, 'a node is not let in: its secret or its identity differs, or it has banned this node');
@@ -304,8 +309,13 @@ class FleetMembership implements Membership, AsyncDisposable {
 }
 
 function failureReason(error: unknown): 'unreachable' | 'untrusted' | 'self' {
-  if (isCode(error, 'PEER_UNTRUSTED')) return 'untrusted';
+  if (isCode(error, 'PEER_UNTRUSTED') || isClosedEarly(error)) return 'untrusted';
   return error instanceof CodedError && error.details['reason'] === 'self' ? 'self' : 'unreachable';
+}
+
+/** Who has banned this node closes without a word behind the handshake, and will again; but so does, rarely, one that is stopping. */
+function isClosedEarly(error: unknown): boolean {
+  return isCode(error, 'PEER_UNREACHABLE') && error.details['reason'] === 'closed';
 }
 
 /** Whom this node banned it has named in its log already. */

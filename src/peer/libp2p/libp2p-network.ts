@@ -251,7 +251,11 @@ class Libp2pNetwork<Services extends ServiceMap> implements Libp2pPeerNetwork<Se
       throw toDialError(cause, target);
     }
     const session = this.#sessions.get(connection.id);
-    if (session === undefined) throw toDialError(new Error('the connection closed at once'), target);
+    if (session === undefined) {
+      throw new PeerError('PEER_UNREACHABLE', `${target} closed the connection at once`, {
+        details: { address: target, reason: 'closed' },
+      });
+    }
     await raceAbort(session.admitted, signal);
     return session;
   }

@@ -5,6 +5,7 @@ import type { Membership } from '../../../src/discovery/membership.ts';
 import type { Health, HealthCondition } from '../../../src/health/health.ts';
 import { seededRandom } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
+import { PeerError } from '../../../src/peer/errors.ts';
 import {
   createMemoryNetworkHub,
   type MemoryNetworkHub,
@@ -152,6 +153,26 @@ describe('membership', () => {
     await clock.advanceAsync(3_600_000);
     expect(node.dialled.length).toBeGreaterThan(3600 / 20);
     expect(node.dialled.length).toBeLessThan(3600 / 5);
+  });
+
+  it('soon leaves one in peace that closes behind the handshake, as who has banned this node does, and warns of nothing', async () => {
+    const warnings: unknown[] = [];
+    const logger = { ...silentLogger, warn: (fields: object) => void warnings.push(fields) };
+    const other = await start();
+    const node = await start({ bootstrap: ['/dns4/memory-1/tcp/5002'] }, '', logger);
+    await clock.advanceAsync(2_000);
+    const dialledAtMs: number[] = [];
+    node.network.dial = async () => {
+      dialledAtMs.push(clock.nowMs());
+      throw new PeerError('PEER_UNREACHABLE', 'closed during the hello', { details: { reason: 'closed' } });
+    };
+    const cutAtMs = clock.nowMs();
+    hub.cutLink(other.network.self, node.network.self);
+    await clock.advanceAsync(options.retryMaxMs);
+    expect(dialledAtMs[0]).toBeLessThanOrEqual(cutAtMs + options.retryMinMs);
+    // Backing off from the least wait it would be twice as many.
+    expect(dialledAtMs.length).toBeLessThanOrEqual(9);
+    expect(warnings).toEqual([]);
   });
 
   it('comes back after a cut', async () => {
