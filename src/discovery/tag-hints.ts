@@ -12,6 +12,8 @@ export interface TagHints {
   find(repository: Repository, tag: string, providers: readonly PeerId[], signal: AbortSignal): Promise<TagHint[]>;
   /** Fetches a manifest; peers that are fetching it themselves may take `waitMs` to have it. */
   fetchManifest(digest: Digest, query: ManifestQuery, signal: AbortSignal): Promise<PeerManifest | undefined>;
+  /** Tells whether a peer gave no answer when it was last asked for a manifest, in the last minute. */
+  wasSilent(peer: PeerId): boolean;
   /** Asks how large a blob is. */
   findSize(digest: Digest, providers: readonly PeerId[], signal: AbortSignal): Promise<number | undefined>;
   /** Answers peers from what this node has; the returned function stops that. */

@@ -1,6 +1,6 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { Provider } from '../discovery/directory.ts';
-import { delay } from '../lib/clock.ts';
+import { type Clock, delay } from '../lib/clock.ts';
 import { startDeadline } from '../lib/deadline.ts';
 import { toError } from '../lib/errors.ts';
 import { raceAbort } from '../lib/race-abort.ts';
@@ -21,8 +21,18 @@ export interface FetchedManifest {
   readonly source: 'peer' | 'origin';
 }
 
+interface PeerQuestion {
+  readonly peers: readonly PeerId[];
+  readonly waitMs: number;
+}
+
 // The first to arrive at the tracker is the one that asks the origin; two more are reserves should it be gone.
 const earlierFetchersAsked = 3;
+
+// What an honest peer needs to answer on a busy machine, beside the waiting it is allowed; silent ones cost a client no more.
+const peerHeadStartMs = 1_000;
+// The next kind of provider is asked when the one before took this long.
+const nextKindAfterMs = 300;
 
 // A manifest that nobody has, from an origin that takes its whole time: a handful of questions to the fleet, not one a second.
 const maxSearchPauseMs = 8_000;
@@ -30,7 +40,8 @@ const maxSearchPauseMs = 8_000;
 /**
  * Gets one manifest from outside, asking the origin as few times as the fleet allows:
  * announce "fetching" -> somebody has it: take it from there; somebody was earlier: wait a little for that node;
- * nobody, or it failed: the origin, and while it does not answer the fleet again, whoever is first; the origin is down: whoever is connected.
+ * nobody, or it failed, or it is silent for a second: the origin, and while it does not answer the fleet again, whoever is first;
+ * the origin is down: whoever is connected.
  * A node that itself waits for a peer answers "absent" at once, so that no two nodes wait for each other.
  */
 export class ManifestFetcher {
@@ -49,27 +60,29 @@ export class ManifestFetcher {
   async fetch(repository: Repository, digest: Digest): Promise<FetchedManifest> {
     const { signal } = this.#tasks;
     const providers = await this.#announce(digest, signal);
-    const complete = providers.filter(({ holding }) => holding === 'complete').map(({ peer }) => peer);
-    const earlier = providers.filter(({ holding }) => holding === 'fetching').map(({ peer }) => peer);
-    if (complete.length > 0) {
-      const found = await this.#askPeers(digest, complete, { waitMs: 0 }, signal);
-      if (found !== undefined) return found;
-    } else if (earlier.length > 0) {
-      const asked = earlier.slice(0, earlierFetchersAsked);
-      const found = await this.#askPeers(digest, asked, { waitMs: this.#options.fleetWaitMs }, signal);
-      if (found !== undefined) return found;
-    }
+    const { questions, headStartMs } = this.#planQuestions(providers);
+    const decided = new AbortController();
+    const fromPeers = this.#askInTurn(digest, questions, AbortSignal.any([signal, decided.signal]));
+    fromPeers.catch(() => {});
     try {
-      return await this.#askOriginAndFleet(repository, digest, signal);
+      if (await settlesWithin(this.#deps.clock, fromPeers, headStartMs, signal)) {
+        const found = await fromPeers;
+        if (found !== undefined) return found;
+      }
+      return await this.#askOriginAndFleet(repository, digest, fromPeers, signal);
     } catch (thrown) {
       const error = toImageError(thrown, { kind: 'manifest', repository, reference: digest });
       const mayPeersHelp =
         isTemporary(error) || (error instanceof ImageError && error.code === 'IMAGE_NAMESPACE_REFUSED');
-      if (!mayPeersHelp) throw error;
+      const all = questions.flatMap(({ peers }) => peers);
       const query = { waitMs: 0, includesConnected: true };
-      const found = await this.#askPeers(digest, [...complete, ...earlier], query, signal);
-      if (found === undefined) throw error;
-      return found;
+      const found = mayPeersHelp ? await this.#askPeers(digest, all, query, signal) : undefined;
+      const first = found ?? (await fromPeers);
+      if (first === undefined) throw error;
+      return first;
+    } finally {
+      decided.abort(new DOMException('the manifest is decided', 'AbortError'));
+      await Promise.allSettled([fromPeers]);
     }
   }
 
@@ -77,14 +90,8 @@ export class ManifestFetcher {
   async waitForFetch(digest: Digest, waitMs: number, signal: AbortSignal): Promise<FetchedManifest | undefined> {
     const fetching = this.#fetching.get(digest);
     if (fetching === undefined || waitMs <= 0) return undefined;
-    const answered = new AbortController();
-    const patience = delay(this.#deps.clock, waitMs, AbortSignal.any([signal, answered.signal])).catch(() => {});
-    try {
-      const found = fetching.catch(() => undefined);
-      return await raceAbort(Promise.race([found, patience.then(() => undefined)]), signal);
-    } finally {
-      answered.abort();
-    }
+    const found = fetching.catch(() => undefined);
+    return (await settlesWithin(this.#deps.clock, found, waitMs, signal)) ? await found : undefined;
   }
 
   /** Tells the fleet that the manifest is here now. Does not wait. */
@@ -115,6 +122,52 @@ export class ManifestFetcher {
     }
   }
 
+  /** Who is asked, in which order, and how long that may take before the origin is asked as well. */
+  #planQuestions(providers: readonly Provider[]): { questions: readonly PeerQuestion[]; headStartMs: number } {
+    const { fleetWaitMs } = this.#options;
+    const isSilent = ({ peer }: Provider) => this.#deps.tagHints.wasSilent(peer);
+    const lively = providers.filter((provider) => !isSilent(provider));
+    const complete = lively.filter(({ holding }) => holding === 'complete').map(({ peer }) => peer);
+    const earlier = lively.filter(({ holding }) => holding === 'fetching').map(({ peer }) => peer);
+    const silent = providers.filter(isSilent).map(({ peer }) => peer);
+    const questions = [
+      { peers: complete, waitMs: 0 },
+      { peers: earlier.slice(0, earlierFetchersAsked), waitMs: fleetWaitMs },
+      { peers: silent, waitMs: 0 },
+    ].filter(({ peers }) => peers.length > 0);
+    // Nobody is waited for who gave no answer a moment ago.
+    const first = lively.length === 0 ? undefined : questions[0];
+    return { questions, headStartMs: first === undefined ? 0 : first.waitMs + peerHeadStartMs };
+  }
+
+  /** Asks one kind of provider after the other, not waiting for a slow one; the first that has the manifest wins. */
+  async #askInTurn(
+    digest: Digest,
+    questions: readonly PeerQuestion[],
+    signal: AbortSignal,
+  ): Promise<FetchedManifest | undefined> {
+    const ended = new AbortController();
+    const limit = AbortSignal.any([signal, ended.signal]);
+    let won: FetchedManifest | undefined;
+    const turns: Promise<void>[] = [];
+    for (const { peers, waitMs } of questions) {
+      if (won !== undefined || signal.aborted) break;
+      const turn = this.#askPeers(digest, peers, { waitMs }, limit).then(
+        (found) => {
+          if (found === undefined) return;
+          won ??= found;
+          ended.abort(new DOMException('another was first', 'AbortError'));
+        },
+        () => {},
+      );
+      turns.push(turn);
+      await settlesWithin(this.#deps.clock, turn, waitMs + nextKindAfterMs, limit).catch(() => {});
+    }
+    await Promise.all(turns);
+    if (won === undefined) signal.throwIfAborted();
+    return won;
+  }
+
   async #askPeers(
     digest: Digest,
     providers: readonly PeerId[],
@@ -128,12 +181,18 @@ export class ManifestFetcher {
   }
 
   /** An origin that cannot be reached takes 20 s to fail; others may have had its answer meanwhile. */
-  async #askOriginAndFleet(repository: Repository, digest: Digest, signal: AbortSignal): Promise<FetchedManifest> {
+  async #askOriginAndFleet(
+    repository: Repository,
+    digest: Digest,
+    fromPeers: Promise<FetchedManifest | undefined>,
+    signal: AbortSignal,
+  ): Promise<FetchedManifest> {
     const decided = new AbortController();
     const limit = AbortSignal.any([signal, decided.signal]);
     const fromOrigin = this.#askOrigin(repository, digest, limit);
     const fromFleet = this.#searchFleet(digest, limit);
-    const first = Promise.race([fromOrigin, fromFleet.then((found) => found ?? fromOrigin)]);
+    const orOrigin = (found: FetchedManifest | undefined) => found ?? fromOrigin;
+    const first = Promise.race([fromOrigin, fromFleet.then(orOrigin), fromPeers.then(orOrigin)]);
     this.#fetching.set(digest, first);
     try {
       return await first;
@@ -178,6 +237,24 @@ export class ManifestFetcher {
       signal.throwIfAborted();
       return [];
     }
+  }
+}
+
+/** Whether it settles before the time is over. @throws the signal's reason, once that aborts */
+async function settlesWithin(
+  clock: Clock,
+  promise: Promise<unknown>,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (waitMs <= 0) return false;
+  const settled = new AbortController();
+  const patience = delay(clock, waitMs, AbortSignal.any([signal, settled.signal])).catch(() => {});
+  const isSettled = () => true;
+  try {
+    return await raceAbort(Promise.race([promise.then(isSettled, isSettled), patience.then(() => false)]), signal);
+  } finally {
+    settled.abort();
   }
 }
 

@@ -1,6 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { delay } from '../../lib/clock.ts';
+import { ExpiringCache } from '../../lib/expiring-cache.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { type Digest, digestAlgorithm, digestOf } from '../../oci/digest.ts';
 import type { PeerNetwork } from '../../peer/peer-network.ts';
@@ -30,10 +31,17 @@ export interface TagHintsOptions {
   readonly maxRequestsPerPeer: number;
 }
 
+// An honest peer answers within this on a busy machine, beside the waiting it is allowed.
+const silentAfterMs = 500;
+// Peers that gave no answer are asked last for this long.
+const silentForMs = 60_000;
+const maxSilentPeers = 256;
+
 /** Asks and answers over the control plane. Disposing stops both. */
 export function createTagHints(deps: TagHintsDeps, options: TagHintsOptions): TagHints & AsyncDisposable {
   const { network, clock, logger } = deps;
   const client = new TagClient(network, options.maxChannels);
+  const silent = new ExpiringCache<PeerId, true>(clock, maxSilentPeers);
   const servings = new Set<() => Promise<void>>();
   const stopped: Promise<void>[] = [];
 
@@ -41,7 +49,8 @@ export function createTagHints(deps: TagHintsDeps, options: TagHintsOptions): Ta
     const connected = includesConnected ? network.peers().map(({ peer }) => peer) : [];
     const all = new Set([...providers, ...connected]);
     all.delete(network.self);
-    return [...all].slice(0, options.maxAsked);
+    const wasSilent = (peer: PeerId) => (silent.find(peer) === undefined ? 0 : 1);
+    return [...all].sort((left, right) => wasSilent(left) - wasSilent(right)).slice(0, options.maxAsked);
   };
 
   /** Asks all at once; ends when all have answered, or the time is over, or the first answer is `graceMs` old. */
@@ -108,13 +117,17 @@ export function createTagHints(deps: TagHintsDeps, options: TagHintsOptions): Ta
     const asking: Promise<void>[] = [];
     for (const peer of peers) {
       if (won !== undefined || limit.aborted) break;
+      const askedMs = clock.nowMs();
       const turn = fetchFrom(peer, digest, waitMs, limit).then(
         (manifest) => {
+          silent.delete(peer);
           if (manifest === undefined) return;
           won ??= manifest;
           end();
         },
-        () => {},
+        () => {
+          if (clock.nowMs() - askedMs >= waitMs + silentAfterMs) silent.put(peer, true, silentForMs);
+        },
       );
       asking.push(turn);
       const hedge = new AbortController();
@@ -145,6 +158,7 @@ export function createTagHints(deps: TagHintsDeps, options: TagHintsOptions): Ta
       );
     },
     fetchManifest,
+    wasSilent: (peer) => silent.find(peer) !== undefined,
     async findSize(digest, providers, signal) {
       const sizes = await askAll(
         candidates(providers, true),

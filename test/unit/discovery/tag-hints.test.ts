@@ -118,6 +118,22 @@ describe('tag hints over channels', () => {
     expect(Buffer.compare(found?.bytes ?? Buffer.alloc(0), bytes)).toBe(0);
   });
 
+  it('asks those last that gave no answer the last time', async () => {
+    const asker = await join({ ...options, hedgeMs: 3_600_000, manifestTimeoutMs: 600 });
+    let questions = 0;
+    const mute = await joinLiar(asker, () => {
+      questions += 1;
+      return undefined;
+    });
+    expect(await asker.hints.fetchManifest(digest, { providers: [mute], waitMs: 0 }, signal)).toBeUndefined();
+    expect(asker.hints.wasSilent(mute)).toBe(true);
+    const peer = await joinTo(asker, honest);
+    const found = await asker.hints.fetchManifest(digest, { providers: [mute, peer], waitMs: 0 }, signal);
+    expect(found?.peer).toBe(peer);
+    expect(asker.hints.wasSilent(peer)).toBe(false);
+    expect(questions).toBe(1);
+  });
+
   it('reads a manifest in slices, and gives up on one whose size changes midway', async () => {
     const large = Buffer.alloc(300_000, 'x');
     const asker = await join();
