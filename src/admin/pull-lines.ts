@@ -15,6 +15,7 @@ const imageCodes = [
 
 const remedies: Partial<Record<string, string>> = {
   IMAGE_MANIFEST_UNKNOWN: 'Check the name, the tag and the platform.',
+  IMAGE_BLOB_UNKNOWN: 'The image at its origin lacks this blob: push it there again.',
   IMAGE_UNAUTHORIZED: 'Give the node credentials for the origin (origins.<host>.username, passwordFile).',
   IMAGE_DENIED: "Check what the node's credentials for the origin may read.",
   IMAGE_UNAVAILABLE: 'Look at the origins in `shoal status`, and try again.',

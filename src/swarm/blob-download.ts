@@ -5,6 +5,7 @@ import type { SignedPiece } from '../content/signed-piece.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { Repository } from '../oci/repository.ts';
+import type { OriginErrorCode } from '../origin/errors.ts';
 import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
 import { BlobDownloadReader } from './blob-download-reader.ts';
 import { SwarmError } from './errors.ts';
@@ -43,6 +44,8 @@ export class BlobDownload implements Download {
   hedges = 0;
   rejectedPieces = 0;
   missing: string | undefined;
+  /** What the origin said last, unless it gave a piece since; clients are told that rather than to try again. */
+  originError: OriginErrorCode | undefined;
   readonly #deps: DownloadDeps;
   readonly #startedAtMs: number;
   readonly #startedMs: number;
@@ -202,6 +205,7 @@ export class BlobDownload implements Download {
       this.account.stored(source.peer, bytes.length);
     } else {
       this.suppliers.delete(piece.index);
+      this.originError = undefined;
     }
     this.missing = undefined;
     for (const reader of this.#readers) reader.replaced(piece);

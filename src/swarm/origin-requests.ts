@@ -63,6 +63,7 @@ export async function runOriginRequest(
     deps.logger.debug({ digest: download.digest, error }, 'request to the origin failed');
     const isFinal = !isRetryableOriginError(error.code);
     download.missing = `origin ${repository.namespace}: ${error.message}`;
+    download.originError = error.code;
     // The same bytes may be readable under another name; another request may have found out first.
     if (isFinal && download.repositories.length > 1 && download.repositories[0] === repository)
       download.repositories.shift();

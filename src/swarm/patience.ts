@@ -40,7 +40,9 @@ export class Patience {
       if (nowMs - sinceMs < (this.#isHopeful(download) ? this.#patienceMs : 0)) continue;
       const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
       download.missing = missing;
-      const details = { digest: download.digest, missingPieces: blockage.missingPieces };
+      const { digest, originError } = download;
+      const refused = originError === undefined ? {} : { originError };
+      const details = { digest, missingPieces: blockage.missingPieces, ...refused };
       expired.push({ download, error: new SwarmError('SWARM_UNOBTAINABLE', missing, { details }) });
     }
     return expired;
