@@ -33,7 +33,7 @@ export function createRegistryMetrics(metrics: Metrics) {
     }),
     refusedConnections: metrics.counter<'reason'>({
       name: 'shoal_registry_refused_connections_total',
-      help: 'Connections closed for their own fault: full (too many), broken (not HTTP), slow (head or body too late).',
+      help: 'Connections closed for their own fault: full (too many), broken (not HTTP), slow (head or body too late), flood (too many requests ahead of their answers).',
       labels: ['reason'],
     }),
   };

@@ -28,13 +28,15 @@ export interface Registry extends AsyncDisposable {
 
 /** Node looks for connections past their time this often at most; a tenth of the time that is meant, and not less than this. */
 const minCheckMs = 50;
+/** Requests that a client may send on one connection before the first of them is answered; real ones send one. */
+const maxWaitingRequests = 32;
 
 /** Listens for container clients. Disposing stops listening, lets running answers end, and cuts those that do not in time. */
 export async function startRegistry(deps: RegistryDeps, options: RegistryOptions): Promise<Registry> {
   const { clock, logger } = deps;
   const metrics = createRegistryMetrics(deps.metrics);
   const answerDeps: AnswerDeps = { ...deps, metrics, pool: new BufferPool(options.buffers) };
-  const answering = new Map<Socket, Promise<void>>();
+  const answering = new Map<Socket, { last: Promise<void>; waiting: number }>();
   // Drawn once: randomness for every request costs more than all else that is ours on a HEAD.
   const lifeId = randomBytes(6).toString('base64url');
   let requests = 0;
@@ -79,13 +81,28 @@ export async function startRegistry(deps: RegistryDeps, options: RegistryOptions
     });
   }
 
-  /** Takes a request over from fastify; requests that a client sends without waiting are answered one after the other. */
+  /**
+   * Takes a request over from fastify; requests that a client sends without waiting are answered one after the other, and one that
+   * sends more than anybody has use for is cut off, since each of them takes memory until its turn.
+   */
   function take(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    const turn = (answering.get(socket) ?? Promise.resolve()).then(() => answer(request, response));
-    answering.set(socket, turn);
+    // The parser goes on to the end of what it has read.
+    if (socket.destroyed) return;
+    const queue = answering.get(socket) ?? { last: Promise.resolve(), waiting: -1 };
+    if (queue.waiting >= maxWaitingRequests) {
+      metrics.refusedConnections.add(1, { reason: 'flood' });
+      socket.destroy();
+      return;
+    }
+    // The first is answered at once and does not wait.
+    queue.waiting += 1;
+    const turn = queue.last.then(() => answer(request, response));
+    queue.last = turn;
+    answering.set(socket, queue);
     void turn.then(() => {
-      if (answering.get(socket) === turn) answering.delete(socket);
+      queue.waiting -= 1;
+      if (queue.last === turn) answering.delete(socket);
     });
   }
 
@@ -147,7 +164,7 @@ export async function startRegistry(deps: RegistryDeps, options: RegistryOptions
       server.closeIdleConnections();
       await closed;
       cancel();
-      await Promise.allSettled([...answering.values()]);
+      await Promise.allSettled([...answering.values()].map(({ last }) => last));
     },
   };
 }

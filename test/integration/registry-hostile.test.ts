@@ -1,4 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Images } from '../../src/image/images.ts';
+import { raceAbort } from '../../src/lib/race-abort.ts';
 import { digestOf } from '../../src/oci/digest.ts';
 import { mediaTypes } from '../../src/oci/media-type.ts';
 import { randomBytes } from '../support/image-builder.ts';
@@ -127,10 +129,23 @@ describe('hostile clients', () => {
   it('forgets pipelined requests of a client that is gone', async () => {
     await start();
     using connection = await kit.dial();
-    connection.socket.write(`${head}\r\n`.repeat(200));
+    connection.socket.write(`${head}\r\n`.repeat(30));
     await eventually(() => connection.received().length > 0);
     connection.socket.destroy();
     await kit.registry[Symbol.asyncDispose]();
+  });
+
+  it('cuts off a client that sends requests without end ahead of their answers', async () => {
+    const never = (...[, , signal]: Parameters<Images['openBlob']>) => raceAbort(new Promise<never>(() => {}), signal);
+    kit = await startRegistryKit({ ...(await fleet.join()).images, openBlob: never });
+    const first = `GET /v2/g/r/blobs/${digestOf(Buffer.from('x'))} HTTP/1.1\r\nHost: x\r\n\r\n`;
+    using most = await kit.dial();
+    most.socket.write(first + `${head}\r\n`.repeat(32));
+    using more = await kit.dial();
+    more.socket.write(first + `${head}\r\n`.repeat(33));
+    await more.closed;
+    expect(most.socket.destroyed).toBe(false);
+    expect(more.received()).toBe('');
   });
 
   it('closes connections over the limit and serves the others', async () => {
