@@ -8,11 +8,18 @@ import { maxManifestBytes } from '../oci/manifest.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { ManifestRecord } from '../store/metadata-store.ts';
 import type { ImagesDeps } from './deps.ts';
+import { ImageError } from './errors.ts';
 import type { OpenedManifest } from './images.ts';
 import { ManifestFetcher } from './manifest-fetcher.ts';
 import type { ImageMetrics } from './metrics.ts';
 import type { ImagesOptions } from './options.ts';
 import { toImageError } from './translate-error.ts';
+
+/**
+ * Fetches under way, which go on when their askers have left: without a bound, a client that leaves and asks for the next one makes
+ * them as many as it likes. A fleet node that begins with a hundred images has far fewer.
+ */
+const maxFetches = 256;
 
 /**
  * Manifests by digest: memory, then the store, then the fleet and the origin. What comes from outside is parsed before it is
@@ -122,6 +129,11 @@ export class ManifestShelf {
   }
 
   #startFetch(key: string, repository: Repository, digest: Digest): Promise<OpenedManifest> {
+    if (this.#fetches.size >= maxFetches) {
+      const { namespace, name } = repository;
+      const details = { namespace, repository: name, reference: digest };
+      throw new ImageError('IMAGE_UNAVAILABLE', `${maxFetches} manifests are being fetched already`, { details });
+    }
     const fetching = this.#fetch(key, repository, digest).finally(() => this.#fetches.delete(key));
     this.#fetches.set(key, fetching);
     // The fetch goes on when its askers leave; its failure is theirs to hear, not the group's.

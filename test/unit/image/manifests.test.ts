@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { digestOf } from '../../../src/oci/digest.ts';
 import { mediaTypes } from '../../../src/oci/media-type.ts';
 import { OriginError, type OriginErrorCode } from '../../../src/origin/errors.ts';
 import { createMemoryOrigin } from '../../../src/origin/memory/memory-origin.ts';
@@ -66,6 +67,28 @@ describe('openManifest', () => {
     open.resolve();
     await Promise.all(others);
     expect(fetched()).toBe(1);
+  });
+
+  it('refuses further ones while 256 are being fetched, and takes them again afterwards', async () => {
+    const node = await start().join({ images: { prefetch: false } });
+    const open = Promise.withResolvers<void>();
+    gate = open.promise;
+    const digests = Array.from({ length: 257 }, (_, at) => digestOf(Buffer.from(`nothing ${at}`)));
+    const leaving = new AbortController();
+    const left = digests
+      .slice(0, 256)
+      .map((digest) => node.images.openManifest(repository, digest, leaving.signal).catch(() => {}));
+    await eventually(() => fetched() === 256);
+    leaving.abort(new DOMException('gone', 'AbortError'));
+    await Promise.all(left);
+    const refused = node.images.openManifest(repository, digests[256]!, signal);
+    await expect(refused).rejects.toMatchObject({ code: 'IMAGE_UNAVAILABLE' });
+    expect(fetched()).toBe(256);
+    // One that is being fetched already takes no further place.
+    const joined = node.images.openManifest(repository, digests[0]!, signal);
+    open.resolve();
+    await expect(joined).rejects.toMatchObject({ code: 'IMAGE_MANIFEST_UNKNOWN' });
+    await node.images.openManifest(repository, image.digest, signal);
   });
 
   it('serves a digest that came through another repository, and links it here', async () => {
