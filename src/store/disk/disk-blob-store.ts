@@ -11,7 +11,7 @@ import { type Files, isAbsence } from '../files/files.ts';
 import { OpenFile } from '../files/open-file.ts';
 import type { BlobIndex } from '../metadata/blob-index.ts';
 import type { StoreMetrics } from '../store-metrics.ts';
-import { DiskIngest, type DiskIngestDeps } from './disk-ingest.ts';
+import { DiskIngest, type DiskIngestDeps, type OpeningIngest } from './disk-ingest.ts';
 import { fileName, type Layout } from './layout.ts';
 import type { Quarantine } from './quarantine.ts';
 
@@ -47,7 +47,7 @@ export class DiskBlobStore implements BlobStore {
   readonly #options: DiskBlobStoreOptions;
   readonly #locks = new KeyedMutex();
   readonly #syncs = new Semaphore(concurrentSyncs);
-  readonly #openIngests = new Map<Digest, DiskIngest | 'opening'>();
+  readonly #openIngests = new Map<Digest, DiskIngest | OpeningIngest>();
   /** Bytes in ingests that nobody has open. */
   readonly #leftIngests: Map<Digest, number>;
   #blobs: number;
@@ -105,10 +105,11 @@ export class DiskBlobStore implements BlobStore {
     if (this.#openIngests.has(digest)) {
       throw new StoreError('STORE_INGEST_OPEN', 'blob is being ingested already', { details: { digest } });
     }
-    this.#openIngests.set(digest, 'opening');
+    const opening: OpeningIngest = { missingBytes: 0, heldBytes: 0 };
+    this.#openIngests.set(digest, opening);
     try {
       const { files, layout } = this.#deps;
-      await this.#checkRoom(sizeBytes - Math.min(sizeBytes, this.#leftIngests.get(digest) ?? 0));
+      await this.#checkRoom(sizeBytes - Math.min(sizeBytes, this.#leftIngests.get(digest) ?? 0), opening);
       const deps: DiskIngestDeps = {
         files,
         commit: (ingest, pieces) => this.#commit(ingest, pieces),
@@ -200,7 +201,7 @@ export class DiskBlobStore implements BlobStore {
   async usage(): Promise<StoreUsage> {
     let ingestBytes = 0;
     for (const bytes of this.#leftIngests.values()) ingestBytes += bytes;
-    for (const ingest of this.#openIngests.values()) ingestBytes += ingest === 'opening' ? 0 : ingest.heldBytes;
+    for (const ingest of this.#openIngests.values()) ingestBytes += ingest.heldBytes;
     return {
       blobs: this.#blobs,
       blobBytes: this.#blobBytes,
@@ -243,7 +244,7 @@ export class DiskBlobStore implements BlobStore {
       if (stat !== undefined && stat.modifiedAtMs >= beforeMs) continue;
       // Somebody may have opened it during the stat; what is claimed here cannot be opened until it is gone.
       if (this.#openIngests.has(digest)) continue;
-      this.#openIngests.set(digest, 'opening');
+      this.#openIngests.set(digest, { missingBytes: 0, heldBytes: 0 });
       try {
         await files.remove(directory);
         this.#leftIngests.delete(digest);
@@ -261,7 +262,7 @@ export class DiskBlobStore implements BlobStore {
 
   /** Closes ingests still open; their pieces stay. */
   async close(): Promise<void> {
-    for (const ingest of [...this.#openIngests.values()]) if (ingest !== 'opening') await ingest.close();
+    for (const ingest of [...this.#openIngests.values()]) if (ingest instanceof DiskIngest) await ingest.close();
   }
 
   async #commit(ingest: DiskIngest, signedPieces: readonly SignedPiece[]): Promise<BlobRecord> {
@@ -346,13 +347,19 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  /** Refuses early what the disk cannot take, counting what open ingests still have to write. */
-  async #checkRoom(newBytes: number): Promise<void> {
-    let promisedBytes = 0;
-    for (const ingest of this.#openIngests.values()) promisedBytes += ingest === 'opening' ? 0 : ingest.missingBytes;
-    const neededBytes = newBytes + promisedBytes + this.#options.minFreeBytes;
+  /**
+   * Refuses early what the disk cannot take, counting what open ingests still have to write. Many that open at the same moment are
+   * counted one after the other: nothing may be awaited between the count and the claim.
+   */
+  async #checkRoom(newBytes: number, opening?: OpeningIngest): Promise<void> {
     const freeBytes = await this.#deps.files.freeBytes(this.#deps.layout.dataDir);
-    if (freeBytes >= neededBytes) return;
+    let promisedBytes = 0;
+    for (const ingest of this.#openIngests.values()) promisedBytes += ingest.missingBytes;
+    const neededBytes = newBytes + promisedBytes + this.#options.minFreeBytes;
+    if (freeBytes >= neededBytes) {
+      if (opening !== undefined) opening.missingBytes = newBytes;
+      return;
+    }
     throw new StoreError('STORE_FULL', 'the disk is too full for the blob', {
       details: { neededBytes, freeBytes, path: this.#deps.layout.dataDir },
     });

@@ -26,6 +26,12 @@ export interface IngestTarget {
   readonly directory: string;
 }
 
+/** One that is being opened: nothing is held yet, and nothing missing until the disk is known to have room for it. */
+export interface OpeningIngest {
+  missingBytes: number;
+  readonly heldBytes: 0;
+}
+
 // Flushed in the background at this step, so that a commit does not wait for a whole layer to reach a slow disk.
 const syncStepBytes = 64 * 1024 * 1024;
 

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { digestOf } from '../../../src/oci/digest.ts';
 import { systemFiles } from '../../../src/store/files/files.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { readAll, writeAll, writePiece } from '../../support/blob-store-suite.ts';
@@ -40,6 +41,20 @@ describe('the disk store', () => {
     expect(await store.blobs.findBlob(blob.digest)).toBeUndefined();
     await expectConsistent(store, harness.dataDir, []);
     expect(await readdir(join(harness.dataDir, 'trash'))).toEqual([]);
+  });
+
+  it('counts what ingests that open at the same moment have promised to write', async () => {
+    await store[Symbol.asyncDispose]();
+    const files = failpoints.files();
+    store = await harness.open({}, { ...files, freeBytes: async () => 2_500 });
+    const sizes = [1_000, 9_000, 1_000, 1_000, 400];
+    const digests = sizes.map((_, at) => digestOf(Buffer.from(`${at}`)));
+    const opened = await Promise.allSettled(digests.map((digest, at) => store.blobs.openIngest(digest, sizes[at]!)));
+    // One that finds no room does not take it from those that do.
+    expect(opened.map(({ status }) => status === 'fulfilled')).toEqual([true, false, true, false, true]);
+    await expect(store.blobs.openIngest(digests[3]!, 1_000)).rejects.toMatchObject({ code: 'STORE_FULL' });
+    for (const outcome of opened) if (outcome.status === 'fulfilled') await outcome.value.discard();
+    await (await store.blobs.openIngest(digests[3]!, 1_000)).discard();
   });
 
   it('does not take a blob that came back for the one that was removed', async () => {
