@@ -1,4 +1,5 @@
 import { ExpiringCache } from '../lib/expiring-cache.ts';
+import { raceAbort } from '../lib/race-abort.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import { type Descriptor, isRequired } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -15,6 +16,8 @@ import type { ImagesOptions } from './options.ts';
 const maxIndexDepth = 3;
 /** Manifests served lately; past it one is looked at again before its time, which costs a few look-ups. */
 const servedManifestsKept = 4096;
+/** A config and 64 layers, more than real images have: each blob fetched costs memory and open files, and a manifest may name 10,000. */
+const maxBlobsAtOnce = 65;
 
 /**
  * What happens when a manifest has been served: its children are leased, the root is published, and everything the client will
@@ -27,6 +30,8 @@ export class Prefetcher {
   readonly #tasks: TaskGroup;
   readonly #manifests: ManifestShelf;
   readonly #served: ExpiringCache<string, true>;
+  /** Manifests with more blobs than are fetched at once, until the last of them is started. */
+  readonly #walking = new Set<string>();
 
   constructor(
     deps: ImagesDeps,
@@ -64,7 +69,7 @@ export class Prefetcher {
       if (child === undefined || depth >= maxIndexDepth || !isManifestType(child.mediaType)) return;
       await this.#fetchManifest(repository, child, depth, signal);
     } else {
-      await this.#fetchBlobs(repository, record.children);
+      await this.#fetchBlobs(repository, record, signal);
     }
   }
 
@@ -80,16 +85,42 @@ export class Prefetcher {
     }
   }
 
-  async #fetchBlobs(repository: Repository, children: readonly Descriptor[]): Promise<void> {
+  /** Starts them in manifest order: all at once, or as many as may be and one more for each that ends. */
+  async #fetchBlobs(repository: Repository, record: ManifestRecord, signal: AbortSignal): Promise<void> {
+    const key = `${repository.namespace}/${repository.name}@${record.digest}`;
+    if (this.#walking.has(key)) return;
+    let fetching = 0;
+    let ended = Promise.withResolvers<void>();
+    const onEnd = () => {
+      fetching -= 1;
+      ended.resolve();
+    };
+    const start = (blobs: readonly Descriptor[]) => {
+      if (blobs.length === 0) return;
+      this.#metrics.prefetched.add(blobs.length);
+      fetching += blobs.length;
+      const requests = blobs.map(({ digest, sizeBytes }) => ({ digest, sizeBytes, repository }));
+      // The swarm reports what fails; a client that asks for the blob starts it again.
+      for (const download of this.#deps.swarm.fetch(requests)) download.done.then(onEnd, onEnd);
+    };
     const missing: Descriptor[] = [];
-    for (const child of children) {
-      if (!isRequired(child)) continue;
-      if ((await this.#deps.store.blobs.findBlob(child.digest)) === undefined) missing.push(child);
+    try {
+      for (const child of record.children) {
+        if (!isRequired(child)) continue;
+        if ((await this.#deps.store.blobs.findBlob(child.digest)) !== undefined) continue;
+        if (fetching + missing.length >= maxBlobsAtOnce) {
+          this.#walking.add(key);
+          start(missing.splice(0));
+          while (fetching >= maxBlobsAtOnce) {
+            ended = Promise.withResolvers();
+            await raceAbort(ended.promise, signal);
+          }
+        }
+        missing.push(child);
+      }
+      start(missing);
+    } finally {
+      this.#walking.delete(key);
     }
-    if (missing.length === 0) return;
-    this.#metrics.prefetched.add(missing.length);
-    const requests = missing.map(({ digest, sizeBytes }) => ({ digest, sizeBytes, repository }));
-    // The swarm reports what fails; a client that asks for the blob starts it again.
-    for (const download of this.#deps.swarm.fetch(requests)) download.done.catch(() => {});
   }
 }
