@@ -12,6 +12,8 @@ export type AdminErrorCode =
   | 'ADMIN_FORBIDDEN'
   /** As many pulls run as may. */
   | 'ADMIN_BUSY'
+  /** The node stops before the pull has ended. */
+  | 'ADMIN_STOPPING'
   /** A bug; the log has the cause. */
   | 'ADMIN_INTERNAL';
 
@@ -32,6 +34,7 @@ const answers: Record<AdminErrorCode, Told> = {
       'Send the admin token (SHOAL_ADMIN_TOKEN, or --config with the file that holds it), or ask from the node itself.',
   },
   ADMIN_BUSY: { status: 503, remedy: 'Wait for a running pull to end.' },
+  ADMIN_STOPPING: { status: 503, remedy: 'Pull again when the daemon runs again: it goes on with the pieces it has.' },
   ADMIN_INTERNAL: { status: 500, remedy: 'Look for the cause in the log of the node.' },
 };
 

@@ -2,6 +2,7 @@ import type { Images, PullRequest } from '../image/images.ts';
 import { isCode, toError } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
 import type { PullLine } from './api.ts';
+import { AdminError, toAnswer } from './errors.ts';
 
 const imageCodes = [
   'IMAGE_MANIFEST_UNKNOWN',
@@ -22,17 +23,28 @@ const remedies: Partial<Record<string, string>> = {
   IMAGE_NAMESPACE_REFUSED: 'Add the host to origins or allowedOrigins.',
 };
 
-/** Yields the progress of a pull as lines of JSON; a failure is the last line, since the status has gone out before. */
+/**
+ * Yields the progress of a pull as lines of JSON; a failure is the last line, since the status has gone out before. `stopping`
+ * ends the pull with such a line as well; only a client that is `gone` is told nothing.
+ */
 export async function* walkPullLines(
   images: Pick<Images, 'pull'>,
   request: PullRequest,
   logger: Logger,
-  signal: AbortSignal,
+  { gone, stopping }: { readonly gone: AbortSignal; readonly stopping: AbortSignal },
 ): AsyncGenerator<string, void, void> {
   try {
+    const signal = AbortSignal.any([gone, stopping]);
     for await (const progress of images.pull(request, signal)) yield lineOf(progress);
   } catch (thrown) {
-    if (signal.aborted) return;
+    if (gone.aborted) return;
+    if (stopping.aborted) {
+      yield lineOf({
+        kind: 'failed',
+        error: toAnswer(new AdminError('ADMIN_STOPPING', 'the daemon is stopping')).error,
+      });
+      return;
+    }
     const error = toError(thrown);
     if (!isCode(error, ...imageCodes)) {
       logger.error({ error }, 'pull failed for an unknown reason');

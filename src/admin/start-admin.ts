@@ -129,7 +129,8 @@ export async function startAdmin(deps: AdminDeps, options: AdminOptions): Promis
       gone.abort(new DOMException('the client is gone', 'AbortError'));
     });
     const pull = options.platform === undefined ? order : { platform: options.platform, ...order };
-    const lines = walkPullLines(deps.images, pull, deps.logger, AbortSignal.any([gone.signal, stopping.signal]));
+    const ends = { gone: gone.signal, stopping: stopping.signal };
+    const lines = walkPullLines(deps.images, pull, deps.logger, ends);
     reply.type('application/x-ndjson');
     // One line at a time: the pull is asked how far it is only as fast as the client reads.
     return reply.send(Readable.from(lines, { objectMode: true, highWaterMark: 1 }));

@@ -9,6 +9,7 @@ import { ImageError } from '../../../src/image/errors.ts';
 import type { PullProgress, PullRequest } from '../../../src/image/images.ts';
 import { systemClock } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
+import { raceAbort } from '../../../src/lib/race-abort.ts';
 import { digestOf } from '../../../src/oci/digest.ts';
 import { dockerHub } from '../../../src/oci/namespace.ts';
 import type { SwarmPeer } from '../../../src/swarm/swarm.ts';
@@ -229,6 +230,36 @@ describe('the admin API', () => {
     await left.promise;
     pull = before;
     expect((await order({ reference: 'x' })).status).toBe(200);
+  });
+
+  it('tells a pull that runs that the node is stopping', async () => {
+    await start();
+    const before = pull;
+    const begun = Promise.withResolvers<void>();
+    pull = async function* (_order, signal) {
+      yield resolved;
+      begun.resolve();
+      await raceAbort(new Promise<never>(() => {}), signal);
+    };
+    const pulling = order({ reference: 'x' });
+    await begun.promise;
+    await admin[Symbol.asyncDispose]();
+    pull = before;
+    const lines = (await pulling).text
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(lines).toMatchObject([
+      { kind: 'resolved' },
+      {
+        kind: 'failed',
+        error: {
+          code: 'ADMIN_STOPPING',
+          message: 'the daemon is stopping',
+          remedy: expect.stringContaining('Pull again'),
+        },
+      },
+    ]);
   });
 
   it('refuses hosts that are not its own, as a rebound name would be', async () => {
