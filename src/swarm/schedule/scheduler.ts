@@ -38,6 +38,7 @@ import {
   dropMember,
   extentsOf,
   flightsOf,
+  forgetOldBans,
   isAllHeld,
   markHeld,
   type PeerState,
@@ -155,6 +156,7 @@ export class Scheduler {
     const state = this.#peers.get(peer);
     if (state !== undefined) state.isBanned = true;
     this.peerGone(peer);
+    forgetOldBans(this.#peers);
   }
 
   /** A member said what it holds; replaces what was known of it. `pieces` undefined = all. */
@@ -164,8 +166,7 @@ export class Scheduler {
     if (download === undefined || state?.isBanned === true) return;
     const nowMs = this.#clock.nowMs();
     if (state !== undefined && takesBack(download, peer, said)) noteUnserved(state, this.#downloads.values(), nowMs);
-    const isMute = state?.muteSinceMs !== undefined;
-    this.#cancels.push(...applyMemberState(download, peer, said, nowMs, isMute));
+    this.#cancels.push(...applyMemberState(download, peer, said, nowMs, state?.muteSinceMs !== undefined));
   }
 
   memberHas(digest: Digest, peer: PeerId, pieces: Iterable<number>): void {

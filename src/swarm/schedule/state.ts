@@ -213,6 +213,14 @@ export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
   };
 }
 
+/** Of those banned first no more is known than of strangers; the list of bans (bans.ts) forgets them too. */
+export function forgetOldBans(peers: Map<PeerId, PeerState>): void {
+  const banned = [...peers.values()].filter(({ isBanned }) => isBanned);
+  for (const { peer } of banned.slice(0, Math.max(0, banned.length - maxBanned))) peers.delete(peer);
+}
+
+const maxBanned = 1024;
+
 function extentSize(plan: PiecePlan, extent: number): number {
   const range = extentPieceRange(plan, extent);
   return range.end - range.start;

@@ -295,6 +295,15 @@ describe('the scheduler among peers', () => {
     expect(cancels(scheduler.decide())).toEqual([]);
   });
 
+  it('forgets the oldest of very many banned peers', () => {
+    const { scheduler } = createTestScheduler();
+    for (let at = 0; at < 1_030; at += 1) scheduler.ban(`banned-${at}` as PeerId);
+    scheduler.peerSeen(alice, false);
+    expect(scheduler.peers.size).toBe(1_025);
+    expect(scheduler.peers.has('banned-5' as PeerId)).toBe(false);
+    expect(scheduler.peers.get('banned-6' as PeerId)!.isBanned).toBe(true);
+  });
+
   it('does not believe that the origin ignores Range when it got a part of the blob there', () => {
     const { scheduler } = createTestScheduler();
     const download = add(scheduler, 8 * MiB);
