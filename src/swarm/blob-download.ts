@@ -10,7 +10,7 @@ import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
 import { BlobDownloadReader } from './blob-download-reader.ts';
 import { SwarmError } from './errors.ts';
 import type { BlobRequest, Download, DownloadReader, Transfer, TransferWait } from './swarm.ts';
-import { TransferAccount } from './transfer-account.ts';
+import { type StoredFrom, TransferAccount } from './transfer-account.ts';
 
 /**
  * The bytes' side of one download; who is asked for them is the scheduler's. waiting (opening the ingest) -> fetching ->
@@ -23,7 +23,7 @@ export interface DownloadDeps {
   readonly clock: Clock;
 }
 
-export type PieceOrigin = { readonly from: 'origin' } | { readonly from: 'peer'; readonly peer: PeerId };
+export type PieceOrigin = Exclude<StoredFrom, { readonly from: 'local' }>;
 
 // Members tell each other of new pieces within a fifth of a second; as much again for a busy node.
 const givenAfterMs = 500;
@@ -50,7 +50,6 @@ export class BlobDownload implements Download {
   readonly #startedAtMs: number;
   readonly #startedMs: number;
   readonly #ended = Promise.withResolvers<void>();
-  readonly #bytes = { origin: 0, peer: 0, local: 0 };
   readonly #phasesMs: Record<string, number> = {};
   readonly #writing = new Set<number>();
   readonly #readers = new Set<BlobDownloadReader>();
@@ -135,7 +134,7 @@ export class BlobDownload implements Download {
   /** Opens the ingest with what an earlier life left; returns false when the blob turned out to be complete already. */
   async open(): Promise<boolean> {
     if ((await this.#deps.blobs.findBlob(this.digest)) !== undefined) {
-      this.#bytes.local = this.sizeBytes;
+      this.account.hadAll(this.sizeBytes);
       this.mark('verified');
       this.#complete();
       return false;
@@ -147,7 +146,7 @@ export class BlobDownload implements Download {
       return false;
     }
     this.#ingest = ingest;
-    for (const piece of ingest.pieces.keys()) this.#bytes.local += this.pieceBytes(piece);
+    for (const piece of ingest.pieces.keys()) this.account.stored(piece, this.pieceBytes(piece), { from: 'local' });
     this.#openVerifier(ingest);
     this.#state = 'fetching';
     return true;
@@ -197,12 +196,11 @@ export class BlobDownload implements Download {
       this.#writing.delete(piece.index);
     }
     this.mark('firstPiece');
-    this.#bytes[source.from] += bytes.length;
+    this.account.stored(piece.index, bytes.length, source);
     if (source.from === 'peer') {
       this.suppliers.set(piece.index, source.peer);
       this.#arrivedMs.set(piece.index, this.#deps.clock.nowMs());
       this.#wakeLater();
-      this.account.stored(source.peer, bytes.length);
     } else {
       this.suppliers.delete(piece.index);
       this.originError = undefined;
@@ -242,7 +240,10 @@ export class BlobDownload implements Download {
     const dropped = indexes.flatMap((index) => ingest.pieces.get(index) ?? []);
     for (const reader of this.#readers) reader.doubt(dropped);
     await ingest.dropPieces(indexes);
-    for (const index of indexes) this.suppliers.delete(index);
+    for (const index of indexes) {
+      this.account.dropped(index);
+      this.suppliers.delete(index);
+    }
     if (this.hasEnded) return;
     // Another drop may have opened one meanwhile.
     this.#verifier?.close();
@@ -324,7 +325,7 @@ export class BlobDownload implements Download {
       ...(this.#endedAtMs === undefined ? {} : { endedAtMs: this.#endedAtMs }),
       piecesHeld: this.#state === 'complete' ? this.plan.pieceCount : this.heldPieces.size,
       pieceCount: this.plan.pieceCount,
-      bytes: { ...this.#bytes },
+      bytes: { ...this.account.bytes },
       peers: this.account.peers(),
       originBytesPerSecond: this.account.originBytesPerSecond(),
       stalls: this.account.stalls,

@@ -299,7 +299,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   peers(): readonly SwarmPeer[] {
-    return listPeers(this.#deps.network, this.#ledger, this.#scheduler, this.#bans.list, this.#links);
+    const downloads = this.#downloads.values();
+    return listPeers(this.#deps.network, this.#ledger, this.#scheduler, this.#bans.list, this.#links, downloads);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

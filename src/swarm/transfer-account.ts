@@ -2,10 +2,17 @@ import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { TransferPeer, TransferWait, WaitKind } from './swarm.ts';
 
+export type StoredFrom =
+  | { readonly from: 'peer'; readonly peer: PeerId }
+  | { readonly from: 'origin' }
+  | { readonly from: 'local' };
+
 /** The books of one download: who sent how much and how fast, who stood still, and where the time went. Changes nothing. */
 export class TransferAccount {
   readonly #clock: Clock;
   readonly #peers = new Map<PeerId, { bytes: number; stalls: number; waitedMs: number }>();
+  readonly #bytes = { origin: 0, peer: 0, local: 0 };
+  readonly #stored = new Map<number, { readonly bytes: number; readonly source: StoredFrom }>();
   readonly #waitedMs: Partial<Record<WaitKind, number>> = {};
   /** Oldest first; what came in over the last few seconds. */
   readonly #recent: { readonly sinceMs: number; origin: number; readonly peers: Map<PeerId, number> }[] = [];
@@ -17,6 +24,11 @@ export class TransferAccount {
   constructor(clock: Clock) {
     this.#clock = clock;
     this.#waitSinceMs = clock.nowMs();
+  }
+
+  /** Of the pieces held, by source. */
+  get bytes(): { readonly origin: number; readonly peer: number; readonly local: number } {
+    return this.#bytes;
   }
 
   get wait(): TransferWait | undefined {
@@ -46,9 +58,28 @@ export class TransferAccount {
     else slot.peers.set(peer, (slot.peers.get(peer) ?? 0) + bytes);
   }
 
-  /** A piece of the peer was verified and written. */
-  stored(peer: PeerId, bytes: number): void {
-    this.#of(peer).bytes += bytes;
+  /** A piece was verified and written, or was here from before. */
+  stored(piece: number, bytes: number, source: StoredFrom): void {
+    this.#stored.set(piece, { bytes, source });
+    this.#add(source, bytes);
+  }
+
+  /** A piece is thrown away: it came from nobody, so that the sources add up to what is held. */
+  dropped(piece: number): void {
+    const stored = this.#stored.get(piece);
+    if (stored === undefined) return;
+    this.#stored.delete(piece);
+    this.#add(stored.source, -stored.bytes);
+  }
+
+  /** The whole blob was here from before. */
+  hadAll(sizeBytes: number): void {
+    this.#bytes.local = sizeBytes;
+  }
+
+  #add(source: StoredFrom, bytes: number): void {
+    this.#bytes[source.from] += bytes;
+    if (source.from === 'peer') this.#of(source.peer).bytes += bytes;
   }
 
   stalled(peer: PeerId): void {

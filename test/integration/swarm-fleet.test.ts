@@ -50,6 +50,9 @@ describe('swarm of nodes', () => {
     expect(origin.sentBytes).toBeLessThanOrEqual(bytes.length * 1.05);
     for (const node of fleet.nodes)
       expect(await node.store.blobs.findBlob(request.digest)).toMatchObject({ sizeBytes: bytes.length });
+    const peers = fleet.nodes[0]!.swarm.peers();
+    expect(peers.some(({ receivedBytes }) => receivedBytes > 0)).toBe(true);
+    expect(peers.filter(({ rateBytesPerSecond }) => rateBytesPerSecond > 0)).toEqual([]);
   });
 
   it('fetches a lone blob from the origin without any peer', async () => {

@@ -48,7 +48,8 @@ export function createCommand(io: CommandIo) {
       if (options.explain === true && !signal.aborted) {
         // A pull that failed is explained too, if it came far enough; its error is told in any case.
         const answer = await explain(client, request, signal).catch((error: unknown) => failure ?? toError(error));
-        if (!(answer instanceof Error)) io.stdout.write(`\n${formatExplanation(answer, Date.now())}\n`);
+        if (!(answer instanceof Error))
+          io.stdout.write(`\n${formatExplanation(answer, Date.now(), view.namedAfterMs)}\n`);
         else if (failure === undefined) throw answer;
       }
       if (failure !== undefined) throw failure;
@@ -98,6 +99,8 @@ async function showPull(image: string, lines: AsyncIterable<PullLine>, view: Pul
 class PullView {
   readonly #rows = new Map<string, ProgressRow>();
   readonly #progress: Progress;
+  readonly #startedMs = performance.now();
+  #namedAfterMs: number | undefined;
 
   constructor(io: CommandIo) {
     this.#progress = new Progress({
@@ -107,7 +110,13 @@ class PullView {
     });
   }
 
+  /** How long it took until the blobs of the first image were known. */
+  get namedAfterMs(): number | undefined {
+    return this.#namedAfterMs;
+  }
+
   setLayers(layers: Extract<PullLine, { kind: 'layers' }>['layers']): void {
+    this.#namedAfterMs ??= performance.now() - this.#startedMs;
     for (const { digest, sizeBytes, isLocal } of layers) {
       if (this.#rows.has(digest)) continue;
       this.#rows.set(digest, {

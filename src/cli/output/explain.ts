@@ -4,8 +4,11 @@ import { bytesText, percentText, spanText } from '../../lib/units.ts';
 import type { Transfer } from '../../swarm/swarm.ts';
 import { shortDigest, shortPeer } from './units.ts';
 
-/** Says why the latest pull of an image took as long as it did: first the whole, then blob by blob. */
-export function formatExplanation(answer: ExplainAnswer, nowMs: number): string {
+/**
+ * Says why the latest pull of an image took as long as it did: first the whole, then blob by blob. `namedAfterMs` is how long tag and manifests took,
+ * where that was seen.
+ */
+export function formatExplanation(answer: ExplainAnswer, nowMs: number, namedAfterMs = 0): string {
   const { explanation, blobs, heldBefore } = answer;
   const lines: string[] = [];
   if (blobs.length === 0) lines.push('No blob of it was fetched as far as this node remembers; it held them all.');
@@ -18,11 +21,16 @@ export function formatExplanation(answer: ExplainAnswer, nowMs: number): string 
       ...explanation.sentences,
     );
   }
+  if (namedAfterMs >= noticedMs)
+    lines.push(`Before the first blob ${spanText(namedAfterMs)} went by: that is what tag and manifests took.`);
   const longestFirst = blobs.toSorted((left, right) => right.explanation.durationMs - left.explanation.durationMs);
   for (const { transfer, explanation: why } of longestFirst)
     lines.push('', ...transferLines(transfer), `  why     ${why.sentences[0] ?? ''}`);
   return lines.join('\n');
 }
+
+// A person notices no less.
+const noticedMs = 100;
 
 function transferLines(transfer: Transfer): string[] {
   const { bytes, sizeBytes } = transfer;

@@ -77,6 +77,9 @@ test('an explanation names the pull, the reason, and each blob with its figures'
   expect(text).toContain('  bytes   origin 10.0 MiB (10.0%), …4fEGNo78 30.0 MiB');
   expect(text).toContain('  waited  origin 3.00 s, silent peer 0.70 s');
   expect(text).toContain('  faults  …4fEGNo78 stood still 1 times, 2 hedges');
+  expect(text).not.toContain('tag and manifests');
+  const answer = { digest: ended.digest, explanation, blobs: [{ transfer: ended, explanation }], heldBefore: [] };
+  expect(formatExplanation(answer, 9_000, 8_530)).toContain('Before the first blob 8.53 s went by');
   const none = { digest: ended.digest, explanation: explainTransfers([], 1), blobs: [], heldBefore: [] };
   expect(formatExplanation(none, 1)).toContain('held them all');
 });

@@ -112,8 +112,15 @@ describe('a download of a blob', () => {
     expect(await download.verify(signal)).not.toBe(digest);
     await download.dropPieces([0]);
     expect([download.state, download.hasPiece(0), download.hasPiece(1)]).toEqual(['fetching', false, true]);
+    const { bytes } = download.transfer();
+    expect(bytes.origin + bytes.peer + bytes.local).toBe(download.sizeBytes / 2);
+    await Promise.all([download.dropPieces([1]), download.dropPieces([1])]);
+    expect(download.transfer()).toMatchObject({ bytes: { origin: 0, peer: 0, local: 0 } });
     await storeAll();
     expect(await download.verify(signal)).toBe(digest);
+    const all = download.transfer();
+    expect(all.bytes.origin + all.bytes.peer + all.bytes.local).toBe(download.sizeBytes);
+    expect(all.peers.reduce((sum, peer) => sum + peer.bytes, 0)).toBe(all.bytes.peer);
   });
 
   it('lets the write of a piece fail without counting it', async () => {

@@ -178,7 +178,7 @@ describe('the account of a transfer', () => {
 
   it('counts stalls and pieces by peer', () => {
     const account = new TransferAccount(new FakeClock());
-    account.stored(alice, 7);
+    account.stored(0, 7, { from: 'peer', peer: alice });
     account.stalled(bob);
     account.stalled(bob);
     expect(account.stalls).toBe(2);
