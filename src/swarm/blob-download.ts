@@ -44,6 +44,8 @@ export class BlobDownload implements Download {
   hedges = 0;
   rejectedPieces = 0;
   missing: string | undefined;
+  /** Which pieces nobody can give, while that is so. */
+  lacking: string | undefined;
   /** What the origin said last, unless it gave a piece since; clients are told that rather than to try again. */
   originError: OriginErrorCode | undefined;
   readonly #deps: DownloadDeps;
@@ -206,6 +208,7 @@ export class BlobDownload implements Download {
       this.originError = undefined;
     }
     this.missing = undefined;
+    this.lacking = undefined;
     for (const reader of this.#readers) reader.replaced(piece);
     this.#advance(ingest);
     this.notify();
@@ -316,6 +319,7 @@ export class BlobDownload implements Download {
   }
 
   transfer(): Transfer {
+    const missing = [this.lacking, this.missing].filter((text) => text !== undefined).join('; ');
     return {
       digest: this.digest,
       sizeBytes: this.sizeBytes,
@@ -334,7 +338,7 @@ export class BlobDownload implements Download {
       mismatches: this.#mismatches,
       ...(this.account.wait === undefined ? {} : { waitsFor: this.account.wait }),
       waitedMs: this.account.waitedMs(),
-      ...(this.missing === undefined ? {} : { missing: this.missing }),
+      ...(missing.length === 0 ? {} : { missing }),
       ...(this.#error === undefined ? {} : { error: `${this.#error.code}: ${this.#error.message}` }),
       phasesMs: { ...this.#phasesMs },
     };

@@ -1,6 +1,7 @@
 import type { Clock } from '../lib/clock.ts';
 import type { Digest } from '../oci/digest.ts';
 import type { BlobDownload } from './blob-download.ts';
+import { describeMissing } from './describe-missing.ts';
 import { SwarmError } from './errors.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 
@@ -31,15 +32,19 @@ export class Patience {
     const expired: { download: BlobDownload; error: SwarmError }[] = [];
     for (const download of downloads) {
       const blockage = this.#scheduler.findBlockage(download.digest);
-      if (blockage === undefined) {
+      const state = this.#scheduler.downloads.get(download.digest);
+      if (blockage === undefined || state === undefined) {
         this.#blockedSinceMs.delete(download.digest);
+        download.lacking = undefined;
         continue;
       }
+      // Said while it waits, too: somebody may look for a node that has it.
+      const pieces = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces`;
+      download.lacking = `${pieces}: no peer gives them (missing: ${describeMissing(state)})`;
       const sinceMs = this.#blockedSinceMs.get(download.digest) ?? nowMs;
       this.#blockedSinceMs.set(download.digest, sinceMs);
       if (nowMs - sinceMs < (this.#isHopeful(download) ? this.#patienceMs : 0)) continue;
-      const missing = `${blockage.missingPieces} of ${download.plan.pieceCount} pieces: no peer holds them; ${download.missing ?? 'no origin'}`;
-      download.missing = missing;
+      const missing = `${download.lacking}; ${download.missing ?? 'no origin'}`;
       const { digest, originError } = download;
       const refused = originError === undefined ? {} : { originError };
       const details = { digest, missingPieces: blockage.missingPieces, ...refused };

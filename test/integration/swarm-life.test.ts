@@ -186,7 +186,7 @@ describe('a swarm download over the lives of its node', () => {
     for (const download of downloads)
       await expect(download.done).rejects.toMatchObject({
         code: 'SWARM_UNOBTAINABLE',
-        message: expect.stringMatching(/\d+ of \d+ pieces: no peer holds them/),
+        message: expect.stringMatching(/\d+ of \d+ pieces: no peer gives them \(missing: \d/),
       });
     Object.assign(state, { isUp: true, leftBytes: Number.POSITIVE_INFINITY });
     for (const node of fleet.nodes)
