@@ -11,8 +11,11 @@ import { shortDigest, shortPeer } from './units.ts';
 export function formatExplanation(answer: ExplainAnswer, nowMs: number, namedAfterMs = 0): string {
   const { explanation, blobs, heldBefore } = answer;
   const lines: string[] = [];
-  if (blobs.length === 0) lines.push('No blob of it was fetched as far as this node remembers; it held them all.');
-  else {
+  if (blobs.length === 0) {
+    const why = heldBefore.length > 0 ? 'it held them all' : 'its manifests are not here, so that none was known';
+    lines.push(`No blob of it was fetched as far as this node remembers; ${why}.`);
+  }
+  if (blobs.length > 0) {
     const startedAtMs = Math.min(...blobs.map(({ transfer }) => transfer.startedAtMs));
     const { origin, peer } = explanation.bytes;
     lines.push(
