@@ -82,5 +82,7 @@ test('an explanation names the pull, the reason, and each blob with its figures'
   expect(formatExplanation(answer, 9_000, 8_530)).toContain('Before the first blob 8.53 s went by');
   const none = { digest: ended.digest, explanation: explainTransfers([], 1), blobs: [], heldBefore: [] };
   expect(formatExplanation(none, 1)).toContain('its manifests are not here');
-  expect(formatExplanation({ ...none, heldBefore: [{ digest: ended.digest, sizeBytes: ended.sizeBytes }] }, 1)).toContain('held them all');
+  expect(
+    formatExplanation({ ...none, heldBefore: [{ digest: ended.digest, sizeBytes: ended.sizeBytes }] }, 1),
+  ).toContain('held them all');
 });
