@@ -44,8 +44,8 @@ const forgottenAfterMs = 60_000;
  * It said that it holds something, and that was not so, or not to be had: twice without a byte in between, and its word counts as that of a
  * mute one. An answer is no silence, and who announces the same once more with each would have all others wait for it.
  */
-export function noteUnserved(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {
-  state.unserved += 1;
+export function noteUnserved(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number, weight = 1): void {
+  state.unserved += weight;
   if (state.unserved < doubtedAfter || state.muteSinceMs !== undefined) return;
   state.muteSinceMs = nowMs;
   believe(state, downloads, false);
@@ -53,6 +53,8 @@ export function noteUnserved(state: PeerState, downloads: Iterable<DownloadState
 
 // Once happens to everybody: a connection is cut, a piece found wrong.
 const doubtedAfter = 2;
+/** Of taking back what it said it held: honest nodes do so a few times while it is found out who signed wrong pieces. */
+export const takenBackWeight = 1 / 4;
 
 /** Bytes of a piece came from it. */
 export function noteMoving(state: PeerState, downloads: Iterable<DownloadState>, nowMs: number): void {

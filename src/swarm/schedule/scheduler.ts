@@ -18,7 +18,7 @@ import {
   passOver,
   takesBack,
 } from './member-events.ts';
-import { noteMoving, noteMute, noteUnserved } from './mute-peers.ts';
+import { noteMoving, noteMute, noteUnserved, takenBackWeight } from './mute-peers.ts';
 import type { ScheduleOptions } from './options.ts';
 import { originTurns } from './origin-turns.ts';
 import { type PiecePick, pickPieces } from './piece-picker.ts';
@@ -165,7 +165,8 @@ export class Scheduler {
     const state = this.#peers.get(peer);
     if (download === undefined || state?.isBanned === true) return;
     const nowMs = this.#clock.nowMs();
-    if (state !== undefined && takesBack(download, peer, said)) noteUnserved(state, this.#downloads.values(), nowMs);
+    const isDoubtful = state !== undefined && takesBack(download, peer, said);
+    if (isDoubtful) noteUnserved(state, this.#downloads.values(), nowMs, takenBackWeight);
     this.#cancels.push(...applyMemberState(download, peer, said, nowMs, state?.muteSinceMs !== undefined));
   }
 
@@ -302,7 +303,6 @@ export class Scheduler {
     if (request === undefined) return undefined;
     const outcome: RequestOutcome = request.isStalled && ended.kind === 'cancelled' ? { kind: 'failed' } : ended;
     this.#requests.delete(requestId);
-    // Progress is told in steps; this is the rest.
     if (outcome.kind === 'done')
       this.#supply.received(Math.max(0, outcome.bytes - request.receivedBytes), request.peer !== undefined);
     const nowMs = this.#clock.nowMs();
