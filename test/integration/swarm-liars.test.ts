@@ -1,7 +1,6 @@
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { digestOf } from '../../src/oci/digest.ts';
-import { OriginError } from '../../src/origin/errors.ts';
 import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import type { PieceRun } from '../../src/peer/bulk.ts';
 import { PeerError } from '../../src/peer/errors.ts';
@@ -10,6 +9,7 @@ import { swarmProtocol } from '../../src/swarm/messages.ts';
 import { flipping, joinBoaster, lying, withRead } from '../support/lying-sources.ts';
 import { MiB, putBlob, readStored } from '../support/swarm-blobs.ts';
 import { startSwarmFleet } from '../support/swarm-fleet.ts';
+import { createSwitchedOrigin } from '../support/switched-origin.ts';
 
 describe('a swarm with members that do not keep their word', () => {
   it('finishes at the origin when a peer opens every run and sends nothing', async () => {
@@ -76,19 +76,14 @@ describe('a swarm with members that do not keep their word', () => {
   });
 
   it('says what is missing when the origin is dead and the only peer that holds it refuses', async () => {
-    let isDead = false;
-    const origin = createMemoryOrigin({
-      beforeCall: () => {
-        if (isDead) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
-      },
-    });
+    const { origin, state } = createSwitchedOrigin();
     const { request } = putBlob([origin], 3 * MiB);
     const refusal = new PeerError('PEER_BUSY', 'all slots are taken', { details: { retryAfterMs: 10 } });
     await using fleet = await startSwarmFleet(2, origin, {
       source: (index, honest) => (index === 0 ? { openPieces: () => Promise.reject(refusal) } : honest),
     });
     await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
-    isDead = true;
+    state.isUp = false;
     const [download] = fleet.nodes[1]!.swarm.fetch([request]);
     await expect(download!.done).rejects.toMatchObject({ code: 'SWARM_UNOBTAINABLE' });
   });
@@ -106,18 +101,13 @@ describe('a swarm with members that do not keep their word', () => {
   });
 
   it('never completes wrong bytes when a liar signs them and the origin is dead, and says so', async () => {
-    let isDead = false;
-    const origin = createMemoryOrigin({
-      beforeCall: () => {
-        if (isDead) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
-      },
-    });
+    const { origin, state } = createSwitchedOrigin();
     const { request } = putBlob([origin], 3 * MiB);
     await using fleet = await startSwarmFleet(3, origin, {
       source: (index, honest, identity) => (index === 0 ? lying(honest, identity) : honest),
     });
     await fleet.nodes[0]!.swarm.fetch([request])[0]!.done;
-    isDead = true;
+    state.isUp = false;
     const victims = fleet.nodes.slice(1);
     const downloads = victims.map((node) => node.swarm.fetch([request])[0]!);
     const ends = await Promise.allSettled(downloads.map((download) => download.done));

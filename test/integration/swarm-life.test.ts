@@ -2,35 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { planPieces } from '../../src/content/piece-plan.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { digestOf } from '../../src/oci/digest.ts';
-import { OriginError } from '../../src/origin/errors.ts';
-import { createMemoryOrigin, type MemoryOriginOptions } from '../../src/origin/memory/memory-origin.ts';
+import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import type { BlobHandle, BlobStore } from '../../src/store/blob-store.ts';
 import { StoreError } from '../../src/store/errors.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import { alterBlobs } from '../support/image-fleet.ts';
 import { demoRepository, KiB, MiB, putBlob, readRange, readStored, until } from '../support/swarm-blobs.ts';
 import { startSwarmFleet } from '../support/swarm-fleet.ts';
-
-/** An origin that can be switched off, and stops after so many bytes of blobs if told to. */
-function createSwitchedOrigin(options: { stopAfterBytes?: number } = {}) {
-  const state = { isUp: true, leftBytes: options.stopAfterBytes ?? Number.POSITIVE_INFINITY };
-  const hooks: MemoryOriginOptions = {
-    beforeCall: () => {
-      if (!state.isUp) throw new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
-    },
-    alterBody: async function* (_call, chunks) {
-      for await (const chunk of chunks) {
-        state.leftBytes -= chunk.length;
-        if (state.leftBytes < 0) {
-          state.isUp = false;
-          return;
-        }
-        yield chunk;
-      }
-    },
-  };
-  return { origin: createMemoryOrigin(hooks), state };
-}
+import { createSwitchedOrigin } from '../support/switched-origin.ts';
 
 describe('readers of a swarm download', () => {
   it('get a range from the middle, its tail only once the digest is verified', async () => {
