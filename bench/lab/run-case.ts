@@ -101,7 +101,8 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   await fault.prepare?.(fleet, image);
   say(`the clock runs: ${options.layers} at ${options.rate}/s, ${options.start}, fault ${fault.name}`);
   const haveDigests = kept.map((layer) => layer.digest);
-  const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs });
+  const isProfiled = options.profileNode !== undefined;
+  const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs, isProfiled });
 
   if (options.logDirectory !== undefined) keepLogs(fleet, options.logDirectory, fault.name);
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];

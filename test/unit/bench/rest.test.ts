@@ -16,7 +16,7 @@ describe('waiting for rest', () => {
   it('ends two quiet steps after the last process has come to rest', async () => {
     const clock = new FakeClock();
     let isOver = false;
-    const waiting = waitForRest([processOf(clock, 'n0', 1000), processOf(clock, 'n1', 3000)], clock).then(() => {
+    const waiting = waitForRest([processOf(clock, 'n0', 1000), processOf(clock, 'n1', 3000)], false, clock).then(() => {
       isOver = true;
     });
     await clock.advanceAsync(3999);
@@ -28,7 +28,7 @@ describe('waiting for rest', () => {
   it('fails with the names of those that never rest', async () => {
     const clock = new FakeClock();
     const restless = processOf(clock, 'n1', Number.POSITIVE_INFINITY);
-    const waiting = waitForRest([processOf(clock, 'n0', 1000), restless], clock);
+    const waiting = waitForRest([processOf(clock, 'n0', 1000), restless], false, clock);
     const failed = expect(waiting).rejects.toThrow('not at rest after 120 s: n1 (1.00 cores)');
     await clock.advanceAsync(121_000);
     await failed;
@@ -36,7 +36,7 @@ describe('waiting for rest', () => {
 
   it('has nobody to wait for where no process is measured', async () => {
     const clock = new FakeClock();
-    const waiting = waitForRest([], clock);
+    const waiting = waitForRest([], false, clock);
     await clock.advanceAsync(1000);
     await waiting;
   });
