@@ -9,8 +9,10 @@ import type { OriginErrorCode } from '../origin/errors.ts';
 import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
 import { BlobDownloadReader } from './blob-download-reader.ts';
 import { SwarmError } from './errors.ts';
+import type { ProvenSigners } from './proven-signers.ts';
 import type { BlobRequest, Download, DownloadReader, Transfer, TransferWait } from './swarm.ts';
 import { type StoredFrom, TransferAccount } from './transfer-account.ts';
+import { WithheldPieces } from './withheld-pieces.ts';
 
 /**
  * The bytes' side of one download; who is asked for them is the scheduler's. waiting (opening the ingest) -> fetching ->
@@ -21,12 +23,11 @@ export interface DownloadDeps {
   readonly blobs: BlobStore;
   readonly verifiers: PrefixVerifiers;
   readonly clock: Clock;
+  readonly proven: Pick<ProvenSigners, 'has'>;
 }
 
 export type PieceOrigin = Exclude<StoredFrom, { readonly from: 'local' }>;
 
-// Members tell each other of new pieces within a fifth of a second; as much again for a busy node.
-const givenAfterMs = 500;
 // As many places as a blob shared between repositories is worth trying at.
 const maxRepositories = 8;
 // Hashed on the event loop in about a millisecond, less than handing it to a thread takes.
@@ -61,9 +62,7 @@ export class BlobDownload implements Download {
   #ingest: Ingest | undefined;
   #verifier: PrefixVerifier | undefined;
   #prefixPieces = 0;
-  /** Of pieces that a peer brought a moment ago. */
-  readonly #arrivedMs = new Map<number, number>();
-  #cancelWake: (() => void) | undefined;
+  readonly #withheld: WithheldPieces;
   #nextReader = 1;
   /** Pieces that were thrown away because they are doubted; what proves different once the digest is right is its signer's fault. */
   readonly suspects = new Map<string, Suspect>();
@@ -89,6 +88,7 @@ export class BlobDownload implements Download {
     this.#startedAtMs = deps.clock.wallMs();
     this.#startedMs = deps.clock.nowMs();
     this.account = new TransferAccount(deps.clock);
+    this.#withheld = new WithheldPieces(deps.clock, deps.proven, () => this.notify());
     this.done = this.#ended.promise;
     this.done.catch(() => {});
   }
@@ -159,17 +159,15 @@ export class BlobDownload implements Download {
   }
 
   /**
-   * Whether a client may have the piece before the digest is known. What a peer brought waits a moment, since a version that nobody
-   * else has is noticed soon (`disputes.ts`), and one that is contested until that is settled: a client that got wrong bytes has
-   * to begin anew. The first piece is excepted, for a client waits for its first byte.
+   * Whether a client may have the piece before the digest is known. What a peer brought waits a while, and what is contested until that is
+   * settled. The first piece is excepted, for a client waits for its first byte.
    */
   canGive(index: number): boolean {
     const piece = this.heldPieces.get(index);
     if (piece === undefined || this.#writing.has(index)) return false;
     if (!this.suppliers.has(index)) return true;
     if (this.contested.has(piece.signer)) return false;
-    const ageMs = this.#deps.clock.nowMs() - (this.#arrivedMs.get(index) ?? Number.NEGATIVE_INFINITY);
-    return index === 0 || this.plan.headPieces === 0 || ageMs >= givenAfterMs;
+    return index === 0 || this.plan.headPieces === 0 || !this.#withheld.has(index);
   }
 
   isWriting(index: number): boolean {
@@ -201,8 +199,7 @@ export class BlobDownload implements Download {
     this.account.stored(piece.index, bytes.length, source);
     if (source.from === 'peer') {
       this.suppliers.set(piece.index, source.peer);
-      this.#arrivedMs.set(piece.index, this.#deps.clock.nowMs());
-      this.#wakeLater();
+      this.#withheld.arrived(piece.index, piece.signer);
     } else {
       this.suppliers.delete(piece.index);
       this.originError = undefined;
@@ -300,7 +297,7 @@ export class BlobDownload implements Download {
     this.#error = error;
     this.#endedAtMs = this.#deps.clock.wallMs();
     this.account.waitFor(undefined);
-    this.#cancelWake?.();
+    this.#withheld.close();
     this.#verifier?.close();
     this.#ended.reject(error);
     this.notify();
@@ -344,17 +341,6 @@ export class BlobDownload implements Download {
     };
   }
 
-  /** For readers that wait until a piece may be given. */
-  #wakeLater(): void {
-    this.#cancelWake ??= this.#deps.clock.schedule(givenAfterMs / 4, () => {
-      this.#cancelWake = undefined;
-      this.notify();
-      const nowMs = this.#deps.clock.nowMs();
-      for (const [index, atMs] of this.#arrivedMs) if (nowMs - atMs >= givenAfterMs) this.#arrivedMs.delete(index);
-      if (this.#arrivedMs.size > 0 && !this.hasEnded) this.#wakeLater();
-    });
-  }
-
   #openVerifier(ingest: Ingest): void {
     this.#prefixPieces = 0;
     const read = (target: Uint8Array, position: number) => ingest.read(target, position);
@@ -375,7 +361,7 @@ export class BlobDownload implements Download {
     this.#endedAtMs = this.#deps.clock.wallMs();
     this.mark('committed');
     this.account.waitFor(undefined);
-    this.#cancelWake?.();
+    this.#withheld.close();
     this.#ended.resolve();
     this.notify();
   }

@@ -11,6 +11,7 @@ import type { CompletedBlobs } from './completed-blobs.ts';
 import type { Disputes } from './disputes.ts';
 import { SwarmError } from './errors.ts';
 import type { MemberTalk } from './member-talk.ts';
+import type { ProvenSigners } from './proven-signers.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 import type { Strikes } from './strikes.ts';
 
@@ -21,6 +22,7 @@ export interface CompletionDeps extends ArbitrationDeps {
   readonly talk: MemberTalk;
   readonly disputes: Disputes;
   readonly strikes: Strikes;
+  readonly proven: ProvenSigners;
   readonly completed: CompletedBlobs;
   readonly tasks: TaskGroup;
   readonly ban: (peer: PeerId, reason: Ban['reason'], evidence: string) => void;
@@ -80,7 +82,10 @@ async function settleDispute(
 /** The digest proves who signed wrong pieces. */
 function judgeSigners(deps: CompletionDeps, download: BlobDownload): void {
   const { digest } = download;
-  for (const { signer, evidence, isBanned } of deps.strikes.judge(digest, provenWrong(download))) {
+  const wrong = provenWrong(download);
+  const right = [...download.heldPieces.values()].map(({ signer }) => signer);
+  deps.proven.judge(right, new Set(wrong.map(({ signer }) => signer)));
+  for (const { signer, evidence, isBanned } of deps.strikes.judge(digest, wrong)) {
     if (isBanned) deps.ban(signer, 'signed wrong piece', evidence);
     else
       deps.logger.warn(

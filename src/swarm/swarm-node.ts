@@ -24,6 +24,7 @@ import { Patience } from './patience.ts';
 import { PeerBans } from './peer-bans.ts';
 import { noRequest, type PeerRequestsDeps, takeGivenPiece } from './peer-requests.ts';
 import { PieceShare } from './piece-share.ts';
+import { ProvenSigners } from './proven-signers.ts';
 import { RequestRunner } from './request-runner.ts';
 import { Resumption } from './resumption.ts';
 import { Scheduler } from './schedule/scheduler.ts';
@@ -233,6 +234,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       ...common,
       disputes: new Disputes({ ...common, onStored }),
       strikes: new Strikes(clock),
+      proven: new ProvenSigners(clock),
       completed,
       directory: deps.directory,
       onEnd: (download) => this.#end(download),
@@ -274,7 +276,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         if (isNew && this.#deps.origin.allows(request.repository.namespace)) this.#scheduler.allowOrigin(known.digest);
         return known;
       }
-      const download = new BlobDownload(this.#deps, request);
+      const download = new BlobDownload({ ...this.#deps, proven: this.#completion.proven }, request);
       this.#downloads.set(request.digest, download);
       started.push(download);
       return download;

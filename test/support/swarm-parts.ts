@@ -6,6 +6,7 @@ import { digestOf } from '../../src/oci/digest.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
 import { BlobDownload } from '../../src/swarm/blob-download.ts';
+import { ProvenSigners } from '../../src/swarm/proven-signers.ts';
 import { FakeClock } from './fake-clock.ts';
 import { seededBytes } from './seeded-bytes.ts';
 import { demoRepository } from './swarm-blobs.ts';
@@ -22,7 +23,10 @@ export async function openTestDownload(
   const bytes = seededBytes(sizeBytes, changes.seed ?? 1);
   const digest = digestOf(bytes);
   const verifiers = createInlinePrefixVerifiers({ maxOpen: 8 });
-  const download = new BlobDownload({ blobs, verifiers, clock }, { digest, sizeBytes, repository: demoRepository });
+  const download = new BlobDownload(
+    { blobs, verifiers, clock, proven: new ProvenSigners(clock) },
+    { digest, sizeBytes, repository: demoRepository },
+  );
   await download.open();
 
   /** A piece as its signer made it; with `isWrong`, of other bytes. */

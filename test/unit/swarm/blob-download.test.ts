@@ -176,7 +176,7 @@ describe('a reader of a download', () => {
     expect(download.digest).toBe(digest);
   });
 
-  it('gets what a peer brought a moment later, but the first piece at once, and nothing that is contested', async () => {
+  it('gets what a new peer brought a while later, but the first piece at once, and nothing that is contested', async () => {
     const { download, pieceOf, clock } = await open(4 * MiB);
     const reader = download.openReader({ start: 0, end: 4 * MiB });
     for (const index of [0, 1]) {
@@ -186,7 +186,7 @@ describe('a reader of a download', () => {
     const target = Buffer.alloc(64 * KiB);
     expect(await reader.read(target, 0, signal)).toBe(64 * KiB);
     const second = reader.read(target, 64 * KiB, signal);
-    await clock.advanceAsync(499);
+    await clock.advanceAsync(1999);
     expect(await isPending(second)).toBe(true);
     download.contested.add(other.peerId);
     await clock.advanceAsync(126);
