@@ -73,14 +73,26 @@ export async function arbitrate(
   throw new SwarmError('SWARM_DIGEST_MISMATCH', 'the origin gives bytes with another digest', { details });
 }
 
-/** Once the digest is right: every thrown-away piece that was signed under another hash is its signer's fault. */
-export function provenWrong(download: BlobDownload): WrongPiece[] {
+// For reading the piece again, in a line behind others, at an origin that is busy or rests for a moment.
+const takeBackWithinMs = 5000;
+
+/**
+ * Once the digest is right: every thrown-away piece that was signed under another hash is its signer's fault. Who stood by it although it
+ * was shown another version, and was there all the time (`isHere`), has not just read wrong bytes.
+ */
+export function provenWrong(download: BlobDownload, nowMs: number, isHere: (signer: PeerId) => boolean): WrongPiece[] {
   const wrong: WrongPiece[] = [];
-  for (const { piece, isTakenBack } of download.suspects.values()) {
+  for (const { piece, isTakenBack, shownAtMs } of download.suspects.values()) {
     const proven = download.heldPieces.get(piece.index);
     if (proven === undefined || hasHash(piece, proven.hash)) continue;
     const claim = `signed ${hex(piece.hash)} (signature ${hex(piece.signature)}), is ${hex(proven.hash)}`;
-    wrong.push({ signer: piece.signer, evidence: `${download.digest} piece ${piece.index}: ${claim}`, isTakenBack });
+    const sinceMs = shownAtMs === undefined ? 0 : nowMs - shownAtMs;
+    const isStoodBy = !isTakenBack && sinceMs >= takeBackWithinMs && isHere(piece.signer);
+    const stood = isStoodBy
+      ? ` and was not taken back in the ${Math.floor(sinceMs / 1000)} s since its signer was told`
+      : '';
+    const evidence = `${download.digest} piece ${piece.index}: ${claim}${stood}`;
+    wrong.push({ signer: piece.signer, evidence, isTakenBack, isStoodBy });
   }
   return wrong;
 }

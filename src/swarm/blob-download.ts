@@ -258,11 +258,23 @@ export class BlobDownload implements Download {
     return this.#mismatches;
   }
 
-  /** Remembers what somebody signed until the digest is right; `isTakenBack`: its signer says itself that it was wrong. */
-  suspect(piece: SignedPiece, isTakenBack = false): void {
-    const key = `${piece.signer} ${piece.index}`;
+  /** Remembers what somebody signed until the digest is right. */
+  suspect(piece: SignedPiece): void {
+    const key = suspectKey(piece);
     if (this.suspects.has(key) || this.suspects.size >= maxSuspects) return;
-    this.suspects.set(key, { piece, isTakenBack });
+    this.suspects.set(key, { piece, isTakenBack: false, shownAtMs: undefined });
+  }
+
+  /** Its signer is shown another version now: who is honest reads again and takes a wrong one back. */
+  showedSigner(piece: SignedPiece): void {
+    const suspect = this.suspects.get(suspectKey(piece));
+    if (suspect !== undefined) suspect.shownAtMs ??= this.#deps.clock.nowMs();
+  }
+
+  /** Its signer itself stands for other bytes now. */
+  tookBack(piece: SignedPiece): void {
+    const suspect = this.suspects.get(suspectKey(piece));
+    if (suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) !== 0) suspect.isTakenBack = true;
   }
 
   /** Returns how often this node's own readings alone were wrong. */
@@ -277,7 +289,7 @@ export class BlobDownload implements Download {
   }
 
   isSuspect(piece: SignedPiece): boolean {
-    const suspect = this.suspects.get(`${piece.signer} ${piece.index}`);
+    const suspect = this.suspects.get(suspectKey(piece));
     return suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) === 0;
   }
 
@@ -370,8 +382,12 @@ export class BlobDownload implements Download {
 /** What is held against a signer until it is known whether the piece was right. */
 export interface Suspect {
   readonly piece: SignedPiece;
-  readonly isTakenBack: boolean;
+  isTakenBack: boolean;
+  /** When its signer was shown another version, for it to look again. */
+  shownAtMs: number | undefined;
 }
+
+const suspectKey = ({ signer, index }: SignedPiece) => `${signer} ${index}`;
 
 // Two wrong pieces of a signer are enough for a ban; this is all pieces of a layer of some GiB, about 1 MiB.
 const maxSuspects = 4096;

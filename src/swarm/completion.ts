@@ -82,7 +82,8 @@ async function settleDispute(
 /** The digest proves who signed wrong pieces. */
 function judgeSigners(deps: CompletionDeps, download: BlobDownload): void {
   const { digest } = download;
-  const wrong = provenWrong(download);
+  const members = deps.scheduler.downloads.get(digest)?.members;
+  const wrong = provenWrong(download, deps.clock.nowMs(), (signer) => members?.has(signer) === true);
   const right = [...download.heldPieces.values()].map(({ signer }) => signer);
   deps.proven.judge(right, new Set(wrong.map(({ signer }) => signer)));
   for (const { signer, evidence, isBanned } of deps.strikes.judge(digest, wrong)) {

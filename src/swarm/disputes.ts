@@ -108,6 +108,7 @@ export class Disputes {
     book.words.set(peer, words);
     const held = download.heldPieces.get(piece.index);
     if (words > maxWordsPerMember || piece.signer === this.#deps.identity.peerId) return;
+    if (piece.signer === peer) download.tookBack(piece);
     if (held !== undefined && hasHash(held, piece.hash)) return;
     if (!isSignatureValid({ digest, sizeBytes: download.sizeBytes }, piece)) {
       const evidence = `${digest} piece ${piece.index}: signature is not ${piece.signer}'s`;
@@ -116,7 +117,7 @@ export class Disputes {
     }
     if (download.distrusted.has(piece.signer)) download.suspect(piece);
     else if (held !== undefined && held.signer === piece.signer && piece.signer === peer)
-      this.#takeBack(download, held);
+      this.#takeBack(download, held, piece);
     else if (held !== undefined) {
       this.#lookUp({ download, held, other: piece, mark: signerMark(piece.signer).toString('latin1') });
     }
@@ -154,11 +155,12 @@ export class Disputes {
   }
 
   /** Its own signer says that a piece was wrong: that one goes, and is taken from there anew. */
-  #takeBack(download: BlobDownload, held: SignedPiece): void {
+  #takeBack(download: BlobDownload, held: SignedPiece, now: SignedPiece): void {
     const { scheduler, talk, logger, decideSoon, tasks } = this.#deps;
     const { digest } = download;
     logger.warn({ digest, piece: held.index, peer: held.signer }, 'a signer takes a piece back');
-    download.suspect(held, true);
+    download.suspect(held);
+    download.tookBack(now);
     tasks.run(async () => {
       await download.dropPieces([held.index]);
       scheduler.distrust(digest, [held.index], []);
@@ -236,6 +238,7 @@ export class Disputes {
     const isNew = bytes !== undefined && (await download.storePiece(own, bytes, { from: 'origin' }));
     if (isNew) onStored(download, own.index);
     talk.tellAll(digest, { kind: 'signed', digest, piece: own });
+    download.showedSigner(wrong);
     talk.restate(download, !isOwn);
     decideSoon();
   }

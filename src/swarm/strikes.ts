@@ -5,13 +5,15 @@ import type { Digest } from '../oci/digest.ts';
 
 /**
  * Remembers signers that were proven wrong once. One wrong piece may be the fault of the origin, a proxy or a disk, and the node that
- * read it is honest: it is a suspect. The second one, of the same blob or another, is no accident. A signer that itself took
- * its word back is held to account once per blob, however many pieces it was.
+ * read it is honest: it is a suspect. The second one, of the same blob or another, is no accident, nor is the first if it was told and
+ * stands by it. A signer that itself took its word back is held to account once per blob, however many pieces it was.
  */
 export interface WrongPiece {
   readonly signer: PeerId;
   readonly evidence: string;
   readonly isTakenBack: boolean;
+  /** Its signer had time to look again, and did not take it back. */
+  readonly isStoodBy: boolean;
 }
 
 export interface Sentence {
@@ -36,14 +38,15 @@ export class Strikes {
   judge(digest: Digest, wrong: readonly WrongPiece[]): Sentence[] {
     const bySigner = Map.groupBy(wrong, ({ signer }) => signer);
     return [...bySigner].map(([signer, pieces]) => {
-      const own = pieces.find(({ isTakenBack }) => !isTakenBack) ?? pieces[0];
+      const own =
+        pieces.find(({ isStoodBy }) => isStoodBy) ?? pieces.find(({ isTakenBack }) => !isTakenBack) ?? pieces[0];
       // The same blob fetched twice is the same accident.
       const known = this.#strikes.find(signer);
       const before = known?.digest === digest ? undefined : known;
       const lies = pieces.filter(({ isTakenBack }) => !isTakenBack).length;
       const evidence = [before?.evidence, own?.evidence].filter((text) => text !== undefined).join('; ');
       this.#strikes.delete(signer);
-      if (before !== undefined || lies > 1) return { signer, evidence, isBanned: true };
+      if (before !== undefined || lies > 1 || own?.isStoodBy === true) return { signer, evidence, isBanned: true };
       this.#strikes.put(signer, { digest, evidence }, rememberedMs);
       return { signer, evidence, isBanned: false };
     });

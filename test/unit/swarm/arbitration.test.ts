@@ -108,7 +108,7 @@ describe('the arbitration of a wrong digest', () => {
   });
 
   it('puts an own wrong reading right, tells the others, and throws nothing else away', async () => {
-    const { judge, download, storePiece, stored, said, digest, origin } = await setUp([
+    const { judge, download, storePiece, stored, said, digest, origin, clock } = await setUp([
       { signer: self },
       { signer: honest },
     ]);
@@ -119,7 +119,7 @@ describe('the arbitration of a wrong digest', () => {
     expect(said).toMatchObject([{ kind: 'signed', piece: { index: 2, signer: self.peerId } }]);
     expect(await download.verify(signal)).toBe(digest);
     expect(origin.sentBytes).toBeLessThanOrEqual(2 * MiB);
-    expect(provenWrong(download)).toEqual([]);
+    expect(provenWrong(download, clock.nowMs(), () => true)).toEqual([]);
   });
 
   it.each<[string, MemoryOriginOptions]>([
@@ -141,7 +141,7 @@ describe('the arbitration of a wrong digest', () => {
   });
 
   it('catches who lied in one large piece alone, and keeps all that others signed', async () => {
-    const { judge, download, storePiece, origin, digest } = await setUp([{ signer: honest }]);
+    const { judge, download, storePiece, origin, digest, clock } = await setUp([{ signer: honest }]);
     await download.dropPieces([0, 5, 6]);
     await storePiece(0, liar);
     await storePiece(5, liar);
@@ -153,8 +153,8 @@ describe('the arbitration of a wrong digest', () => {
     await storePiece(0);
     await storePiece(5);
     expect(await download.verify(signal)).toBe(digest);
-    const wrong = provenWrong(download);
-    expect(wrong).toMatchObject([{ signer: liar.peerId, isTakenBack: false }]);
+    const wrong = provenWrong(download, clock.nowMs(), () => true);
+    expect(wrong).toMatchObject([{ signer: liar.peerId, isTakenBack: false, isStoodBy: false }]);
     expect(wrong[0]!.evidence).toMatch(/^sha256:\w{64} piece 6: signed \w{64} \(signature \w{128}\), is \w{64}$/);
   });
 
@@ -262,6 +262,49 @@ describe('the arbitration of a wrong digest', () => {
     expect(origin.sentBytes).toBe(0);
   });
 
+  it.each<[string, number, boolean, (kit: Awaited<ReturnType<typeof setUp>>) => void]>([
+    ['says nothing for five seconds stands by it', 5000, true, () => {}],
+    [
+      'takes it back does not',
+      5000,
+      false,
+      ({ disputes, digest, pieceOf }) => {
+        disputes.heard(liar.peerId, digest, pieceOf(2, liar).piece);
+      },
+    ],
+    [
+      'shows it once more has not taken it back',
+      5000,
+      true,
+      ({ disputes, digest, pieceOf }) => {
+        disputes.heard(liar.peerId, digest, pieceOf(2, liar, true).piece);
+      },
+    ],
+    [
+      'is taken back by somebody else has not either',
+      5000,
+      true,
+      ({ disputes, digest, pieceOf }) => {
+        disputes.heard(honest.peerId, digest, pieceOf(2, liar).piece);
+      },
+    ],
+    ['had less time does not', 4999, false, () => {}],
+  ])('a signer of a wrong piece that was shown the right one and %s', async (_, afterMs, isStoodBy, answer) => {
+    const kit = await setUp([{ signer: honest }]);
+    const { disputes, download, digest, pieceOf, quiet, storePiece, clock } = kit;
+    await download.dropPieces([2]);
+    await storePiece(2, liar, true);
+    disputes.heard(honest.peerId, digest, pieceOf(2, honest).piece);
+    await quiet();
+    answer(kit);
+    await quiet();
+    clock.advance(afterMs);
+    const judged = (isHere: boolean) => provenWrong(download, clock.nowMs(), () => isHere);
+    expect(judged(true)).toMatchObject([{ signer: liar.peerId, isStoodBy }]);
+    expect(judged(false)).toMatchObject([{ signer: liar.peerId, isStoodBy: false }]);
+    expect(judged(true)[0]?.evidence.endsWith(' s since its signer was told')).toBe(isStoodBy);
+  });
+
   it('reads a piece once however many speak of it, and nothing at a false signature', async () => {
     const { disputes, digest, pieceOf, origin, quiet, warnings, storePiece, download } = await setUp([
       { signer: self },
@@ -305,12 +348,24 @@ describe('the plan of an audit', () => {
 
 describe('the strikes of a signer', () => {
   const [one, other] = [digestOf(Buffer.from('1')), digestOf(Buffer.from('2'))];
-  const wrong = (isTakenBack = false) => ({ signer: liar.peerId, evidence: 'piece 1', isTakenBack });
+  const wrong = (isTakenBack = false) => ({
+    signer: liar.peerId,
+    evidence: 'piece 1',
+    isTakenBack,
+    isStoodBy: false,
+  });
 
   it('make it a suspect at one wrong piece, and ban it at two of one blob', () => {
     const strikes = new Strikes(new FakeClock());
     expect(strikes.judge(one, [wrong()])).toEqual([{ signer: liar.peerId, evidence: 'piece 1', isBanned: false }]);
     expect(new Strikes(new FakeClock()).judge(one, [wrong(), wrong()])[0]?.isBanned).toBe(true);
+  });
+
+  it('ban it at the first if it stood by it, with that as evidence', () => {
+    const stood = { ...wrong(), evidence: 'piece 2', isStoodBy: true };
+    expect(new Strikes(new FakeClock()).judge(one, [wrong(true), stood])).toEqual([
+      { signer: liar.peerId, evidence: 'piece 2', isBanned: true },
+    ]);
   });
 
   it('ban it at the second blob, with both as evidence, and begin anew then', () => {
