@@ -141,6 +141,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
         logger: part('swarm'),
         ...(deps.ownsProcess === true && { onTransferStart: widenNursery }),
         onTransferEnd: (transfer) => history.add(transfer),
+        findEarlierTransfer: (digest) => history.find(digest),
         findRepository: async (digest) => (await store.metadata.findParents(digest))[0]?.repository,
       },
       swarmOptions(config, bulkServer.address.port),

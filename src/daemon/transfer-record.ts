@@ -32,17 +32,21 @@ export function findTransfer(line: string): Transfer | undefined {
   const phasesMs = counts(fields['phasesMs'], phaseNames, true);
   const waitedMs = counts(fields['waitedMs'], waitKinds, true);
   const numbers = counts(fields, countNames);
+  // Lines of earlier versions have none.
+  const resumptions = counts({ resumptions: fields['resumptions'] ?? 0 }, ['resumptions']);
   const missing = optionalText(fields['missing']);
   const error = optionalText(fields['error']);
   if (digest === undefined || namespace === undefined || name === undefined || state === undefined) return undefined;
   if (bytes === undefined || peers === undefined || phasesMs === undefined || waitedMs === undefined) return undefined;
-  if (numbers === undefined || missing === false || error === false || peers.length > keptPeers) return undefined;
+  if (numbers === undefined || resumptions === undefined) return undefined;
+  if (missing === false || error === false || peers.length > keptPeers) return undefined;
   if (peers.some((peer) => peer === undefined)) return undefined;
   return {
     digest,
     repository: { namespace, name },
     state,
     ...numbers,
+    ...resumptions,
     bytes,
     peers: peers.filter((peer) => peer !== undefined),
     originBytesPerSecond: 0,

@@ -82,7 +82,7 @@ const takeBackWithinMs = 5000;
  */
 export function provenWrong(download: BlobDownload, nowMs: number, isHere: (signer: PeerId) => boolean): WrongPiece[] {
   const wrong: WrongPiece[] = [];
-  for (const { piece, isTakenBack, shownAtMs } of download.suspects.values()) {
+  for (const { piece, isTakenBack, shownAtMs } of download.suspects) {
     const proven = download.heldPieces.get(piece.index);
     if (proven === undefined || hasHash(piece, proven.hash)) continue;
     const claim = `signed ${hex(piece.hash)} (signature ${hex(piece.signature)}), is ${hex(proven.hash)}`;

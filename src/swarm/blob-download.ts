@@ -10,6 +10,7 @@ import type { BlobHandle, BlobStore, Ingest } from '../store/blob-store.ts';
 import { BlobDownloadReader } from './blob-download-reader.ts';
 import { SwarmError } from './errors.ts';
 import type { ProvenSigners } from './proven-signers.ts';
+import { Suspects } from './suspects.ts';
 import type { BlobRequest, Download, DownloadReader, Transfer, TransferWait } from './swarm.ts';
 import { type StoredFrom, TransferAccount } from './transfer-account.ts';
 import { WithheldPieces } from './withheld-pieces.ts';
@@ -42,8 +43,10 @@ export class BlobDownload implements Download {
   readonly suppliers = new Map<number, PeerId>();
   readonly repositories: Repository[];
   readonly account: TransferAccount;
-  hedges = 0;
-  rejectedPieces = 0;
+  /** The attempt that this one takes up, as it ended. */
+  readonly earlier: Transfer | undefined;
+  hedges: number;
+  rejectedPieces: number;
   missing: string | undefined;
   /** Which pieces nobody can give, while that is so. */
   lacking: string | undefined;
@@ -53,7 +56,7 @@ export class BlobDownload implements Download {
   readonly #startedAtMs: number;
   readonly #startedMs: number;
   readonly #ended = Promise.withResolvers<void>();
-  readonly #phasesMs: Record<string, number> = {};
+  readonly #phasesMs: Record<string, number>;
   readonly #writing = new Set<number>();
   readonly #readers = new Set<BlobDownloadReader>();
   #state: Transfer['state'] = 'waiting';
@@ -65,7 +68,7 @@ export class BlobDownload implements Download {
   readonly #withheld: WithheldPieces;
   #nextReader = 1;
   /** Pieces that were thrown away because they are doubted; what proves different once the digest is right is its signer's fault. */
-  readonly suspects = new Map<string, Suspect>();
+  readonly suspects: Suspects;
   /** Signers caught lying about this blob. */
   readonly distrusted = new Set<PeerId>();
   /** Signers whose pieces others have in another version, as long as it is not known who is right. */
@@ -79,15 +82,23 @@ export class BlobDownload implements Download {
   /** Told when a reader starts to wait at a piece, moves on (another piece) or leaves (undefined). */
   onReader: (reader: number, piece: number | undefined) => void = () => {};
 
-  constructor(deps: DownloadDeps, request: BlobRequest) {
+  constructor(deps: DownloadDeps, request: BlobRequest, earlier?: Transfer) {
     this.#deps = deps;
+    this.earlier = earlier;
     this.digest = request.digest;
     this.sizeBytes = request.sizeBytes;
     this.plan = planPieces(request.sizeBytes);
     this.repositories = [request.repository];
-    this.#startedAtMs = deps.clock.wallMs();
-    this.#startedMs = deps.clock.nowMs();
-    this.account = new TransferAccount(deps.clock);
+    const nowMs = deps.clock.wallMs();
+    this.#startedAtMs = earlier?.startedAtMs ?? nowMs;
+    this.#startedMs = deps.clock.nowMs() - (nowMs - this.#startedAtMs);
+    this.account = new TransferAccount(deps.clock, earlier);
+    this.suspects = new Suspects(deps.clock);
+    this.hedges = earlier?.hedges ?? 0;
+    this.rejectedPieces = earlier?.rejectedPieces ?? 0;
+    // What was reached in earnest before the end can be lost again.
+    const reached = Object.entries(earlier?.phasesMs ?? {}).filter(([phase]) => lastingPhases.includes(phase));
+    this.#phasesMs = Object.fromEntries(reached);
     this.#withheld = new WithheldPieces(deps.clock, deps.proven, () => this.notify());
     this.done = this.#ended.promise;
     this.done.catch(() => {});
@@ -148,7 +159,7 @@ export class BlobDownload implements Download {
       return false;
     }
     this.#ingest = ingest;
-    for (const piece of ingest.pieces.keys()) this.account.stored(piece, this.pieceBytes(piece), { from: 'local' });
+    this.account.found(new Map([...ingest.pieces.keys()].map((piece) => [piece, this.pieceBytes(piece)])));
     this.#openVerifier(ingest);
     this.#state = 'fetching';
     return true;
@@ -258,25 +269,6 @@ export class BlobDownload implements Download {
     return this.#mismatches;
   }
 
-  /** Remembers what somebody signed until the digest is right. */
-  suspect(piece: SignedPiece): void {
-    const key = suspectKey(piece);
-    if (this.suspects.has(key) || this.suspects.size >= maxSuspects) return;
-    this.suspects.set(key, { piece, isTakenBack: false, shownAtMs: undefined });
-  }
-
-  /** Its signer is shown another version now: who is honest reads again and takes a wrong one back. */
-  showedSigner(piece: SignedPiece): void {
-    const suspect = this.suspects.get(suspectKey(piece));
-    if (suspect !== undefined) suspect.shownAtMs ??= this.#deps.clock.nowMs();
-  }
-
-  /** Its signer itself stands for other bytes now. */
-  tookBack(piece: SignedPiece): void {
-    const suspect = this.suspects.get(suspectKey(piece));
-    if (suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) !== 0) suspect.isTakenBack = true;
-  }
-
   /** Returns how often this node's own readings alone were wrong. */
   countOwnMismatch(): number {
     this.#ownMismatches += 1;
@@ -285,12 +277,7 @@ export class BlobDownload implements Download {
 
   /** Whether a piece of a peer may be taken: not one of those that were thrown away, nor of a signer that was found out. */
   believes(piece: SignedPiece): boolean {
-    return !this.isSelfReliant && !this.distrusted.has(piece.signer) && !this.isSuspect(piece);
-  }
-
-  isSuspect(piece: SignedPiece): boolean {
-    const suspect = this.suspects.get(suspectKey(piece));
-    return suspect !== undefined && Buffer.compare(suspect.piece.hash, piece.hash) === 0;
+    return !this.isSelfReliant && !this.distrusted.has(piece.signer) && !this.suspects.has(piece);
   }
 
   readPiece(target: Uint8Array, position: number): Promise<number> {
@@ -344,7 +331,8 @@ export class BlobDownload implements Download {
       stalls: this.account.stalls,
       hedges: this.hedges,
       rejectedPieces: this.rejectedPieces,
-      mismatches: this.#mismatches,
+      mismatches: (this.earlier?.mismatches ?? 0) + this.#mismatches,
+      resumptions: this.earlier === undefined ? 0 : this.earlier.resumptions + 1,
       ...(this.account.wait === undefined ? {} : { waitsFor: this.account.wait }),
       waitedMs: this.account.waitedMs(),
       ...(missing.length === 0 ? {} : { missing }),
@@ -379,17 +367,6 @@ export class BlobDownload implements Download {
   }
 }
 
-/** What is held against a signer until it is known whether the piece was right. */
-export interface Suspect {
-  readonly piece: SignedPiece;
-  isTakenBack: boolean;
-  /** When its signer was shown another version, for it to look again. */
-  shownAtMs: number | undefined;
-}
-
-const suspectKey = ({ signer, index }: SignedPiece) => `${signer} ${index}`;
-
-// Two wrong pieces of a signer are enough for a ban; this is all pieces of a layer of some GiB, about 1 MiB.
-const maxSuspects = 4096;
+const lastingPhases = ['providers', 'firstPiece'];
 
 const noPieces: ReadonlyMap<number, SignedPiece> = new Map();

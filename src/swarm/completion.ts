@@ -68,7 +68,7 @@ async function settleDispute(
   if (verdict.kind === 'found') return;
   for (const index of verdict.drop) {
     const piece = download.heldPieces.get(index);
-    if (piece !== undefined && piece.signer !== deps.identity.peerId) download.suspect(piece);
+    if (piece !== undefined && piece.signer !== deps.identity.peerId) download.suspects.add(piece);
   }
   await download.dropPieces(verdict.drop);
   deps.scheduler.distrust(download.digest, verdict.drop, []);

@@ -108,14 +108,14 @@ export class Disputes {
     book.words.set(peer, words);
     const held = download.heldPieces.get(piece.index);
     if (words > maxWordsPerMember || piece.signer === this.#deps.identity.peerId) return;
-    if (piece.signer === peer) download.tookBack(piece);
+    if (piece.signer === peer) download.suspects.tookBack(piece);
     if (held !== undefined && hasHash(held, piece.hash)) return;
     if (!isSignatureValid({ digest, sizeBytes: download.sizeBytes }, piece)) {
       const evidence = `${digest} piece ${piece.index}: signature is not ${piece.signer}'s`;
       this.#deps.ban(peer, 'false signature', evidence);
       return;
     }
-    if (download.distrusted.has(piece.signer)) download.suspect(piece);
+    if (download.distrusted.has(piece.signer)) download.suspects.add(piece);
     else if (held !== undefined && held.signer === piece.signer && piece.signer === peer)
       this.#takeBack(download, held, piece);
     else if (held !== undefined) {
@@ -159,8 +159,8 @@ export class Disputes {
     const { scheduler, talk, logger, decideSoon, tasks } = this.#deps;
     const { digest } = download;
     logger.warn({ digest, piece: held.index, peer: held.signer }, 'a signer takes a piece back');
-    download.suspect(held);
-    download.tookBack(now);
+    download.suspects.add(held);
+    download.suspects.tookBack(now);
     tasks.run(async () => {
       await download.dropPieces([held.index]);
       scheduler.distrust(digest, [held.index], []);
@@ -228,7 +228,7 @@ export class Disputes {
     );
     if (!isOwn) {
       download.distrusted.add(wrong.signer);
-      for (const piece of [wrong, ...doubted]) download.suspect(piece);
+      for (const piece of [wrong, ...doubted]) download.suspects.add(piece);
     }
     const indexes = drop.map(({ index }) => index);
     if (indexes.length > 0) await download.dropPieces(indexes);
@@ -238,7 +238,7 @@ export class Disputes {
     const isNew = bytes !== undefined && (await download.storePiece(own, bytes, { from: 'origin' }));
     if (isNew) onStored(download, own.index);
     talk.tellAll(digest, { kind: 'signed', digest, piece: own });
-    download.showedSigner(wrong);
+    download.suspects.showedSigner(wrong);
     talk.restate(download, !isOwn);
     decideSoon();
   }

@@ -33,6 +33,8 @@ export interface SwarmDeps {
   readonly onTransferStart?: () => void;
   /** Hears of every transfer that ended, to remember it beyond this life. */
   readonly onTransferEnd?: (transfer: Transfer) => void;
+  /** The latest transfer of a blob that `onTransferEnd` heard of, in this life or an earlier one. */
+  readonly findEarlierTransfer?: (digest: Digest) => Transfer | undefined;
   /** Tells which repository a stored blob belongs to, to fetch it again when it rots; absent = only those of this life are known. */
   readonly findRepository?: (digest: Digest) => Promise<Repository | undefined>;
 }

@@ -1,5 +1,5 @@
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { Transfer } from './swarm.ts';
+import { type Transfer, waitKinds } from './swarm.ts';
 
 export function createSwarmMetrics(metrics: Metrics) {
   return {
@@ -70,15 +70,23 @@ const phases = [
   ['committed', 'committed'],
 ] as const;
 
-/** Counts a transfer that has ended. Bytes from origin and peers were counted as they came. */
-export function countTransfer(metrics: SwarmMetrics, transfer: Transfer): void {
-  const { state, phasesMs, bytes } = transfer;
+/**
+ * Counts a transfer that has ended, but for what was counted when an `earlier` attempt of it ended. Bytes from origin and peers were counted as
+ * they came.
+ */
+export function countTransfer(metrics: SwarmMetrics, transfer: Transfer, earlier?: Transfer): void {
+  const { state, phasesMs } = transfer;
+  const localBytes = transfer.bytes.local - (earlier?.bytes.local ?? 0);
+  const stalls = transfer.stalls - (earlier?.stalls ?? 0);
+  const mismatches = transfer.mismatches - (earlier?.mismatches ?? 0);
   metrics.downloads.add(1, { result: state === 'complete' ? 'complete' : 'failed' });
-  if (bytes.local > 0) metrics.receivedBytes.add(bytes.local, { source: 'local' });
-  if (transfer.stalls > 0) metrics.stalls.add(transfer.stalls);
-  if (transfer.mismatches > 0) metrics.mismatches.add(transfer.mismatches);
-  for (const [kind, ms] of Object.entries(transfer.waitedMs))
+  if (localBytes > 0) metrics.receivedBytes.add(localBytes, { source: 'local' });
+  if (stalls > 0) metrics.stalls.add(stalls);
+  if (mismatches > 0) metrics.mismatches.add(mismatches);
+  for (const kind of waitKinds) {
+    const ms = (transfer.waitedMs[kind] ?? 0) - (earlier?.waitedMs[kind] ?? 0);
     if (ms > 0) metrics.waitedSeconds.add(ms / 1000, { for: kind });
+  }
   if (state !== 'complete') return;
   metrics.downloadSeconds.observe((phasesMs['committed'] ?? 0) / 1000);
   let beforeMs = 0;

@@ -12,7 +12,7 @@ import { Disputes } from './disputes.ts';
 import { DownloadPace } from './download-pace.ts';
 import { SwarmError } from './errors.ts';
 import { Healing } from './healing.ts';
-import { Ledger } from './ledger.ts';
+import { Ledger, logFieldsOf } from './ledger.ts';
 import { listPeers } from './list-peers.ts';
 import { MemberLinks } from './member-links.ts';
 import { MemberTalk } from './member-talk.ts';
@@ -65,7 +65,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #completion: CompletionDeps;
   readonly #tasks: TaskGroup;
   readonly #downloads = new Map<Digest, BlobDownload>();
-  readonly #ledger = new Ledger();
+  readonly #ledger: Ledger;
   readonly #patience: Patience;
   readonly #resumption: Resumption;
   readonly #healing: Healing;
@@ -81,6 +81,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#logger = deps.logger;
     this.#metrics = createSwarmMetrics(deps.metrics);
     const { clock, random, logger, identity, network } = deps;
+    this.#ledger = new Ledger(deps.findEarlierTransfer);
     this.#tasks = new TaskGroup((error) => logger.error({ error }, 'a task of the swarm failed'));
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
     this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
@@ -276,7 +277,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         if (isNew && this.#deps.origin.allows(request.repository.namespace)) this.#scheduler.allowOrigin(known.digest);
         return known;
       }
-      const download = new BlobDownload({ ...this.#deps, proven: this.#completion.proven }, request);
+      const earlier = this.#ledger.takeFailed(request, this.#deps.clock.wallMs());
+      const download = new BlobDownload({ ...this.#deps, proven: this.#completion.proven }, request, earlier);
       this.#downloads.set(request.digest, download);
       started.push(download);
       return download;
@@ -311,6 +313,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#runner.stop();
     const stopped = new SwarmError('SWARM_STOPPED', 'the node is stopping');
     await Promise.allSettled([...this.#downloads.values()].map((download) => download.fail(stopped)));
+    for (const download of this.#downloads.values()) this.#deps.onTransferEnd?.(download.transfer());
     this.#links.close();
     await this.#tasks.stop();
   }
@@ -359,20 +362,13 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#scheduler.removeDownload(digest);
     const transfer = download.transfer();
     this.#ledger.transferEnded(transfer);
-    countTransfer(this.#metrics, transfer);
+    countTransfer(this.#metrics, transfer, download.earlier);
     this.#deps.onTransferEnd?.(transfer);
     const [repository] = download.repositories;
     if (download.state === 'complete' && repository !== undefined) this.#healing.fetched(digest, repository);
     this.#resumption.ended(download);
     this.#metrics.activeDownloads.set(this.#downloads.size);
-    this.#logger.info(
-      {
-        ...transfer,
-        repository: `${transfer.repository.namespace}/${transfer.repository.name}`,
-        peers: transfer.peers.length,
-      },
-      'download ended',
-    );
+    this.#logger.info(logFieldsOf(transfer), 'download ended');
     this.#decideSoon();
   }
 

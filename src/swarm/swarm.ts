@@ -51,8 +51,11 @@ export interface Transfer {
   readonly sizeBytes: number;
   readonly repository: Repository;
   readonly state: 'waiting' | 'fetching' | 'verifying' | 'complete' | 'failed';
+  /** Of its first attempt. */
   readonly startedAtMs: number;
   readonly endedAtMs?: number;
+  /** How often it was taken up again after it had failed or the node had stopped; all figures are of all attempts. */
+  readonly resumptions: number;
   readonly piecesHeld: number;
   readonly pieceCount: number;
   readonly bytes: BytesBySource;

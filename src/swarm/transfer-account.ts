@@ -1,29 +1,44 @@
 import type { PeerId } from '../content/peer-id.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { TransferPeer, TransferWait, WaitKind } from './swarm.ts';
+import type { Transfer, TransferPeer, TransferWait, WaitKind } from './swarm.ts';
 
 export type StoredFrom =
   | { readonly from: 'peer'; readonly peer: PeerId }
   | { readonly from: 'origin' }
   | { readonly from: 'local' };
 
-/** The books of one download: who sent how much and how fast, who stood still, and where the time went. Changes nothing. */
+/** Pieces that were here: it is known at most who sent them together, not who sent which. */
+type BookedAs = StoredFrom | { readonly from: 'earlier' };
+
+/**
+ * The books of one download: who sent how much and how fast, who stood still, and where the time went. Changes nothing. Those of one that
+ * is taken up again go on where the earlier attempt's ended.
+ */
 export class TransferAccount {
   readonly #clock: Clock;
   readonly #peers = new Map<PeerId, { bytes: number; stalls: number; waitedMs: number }>();
   readonly #bytes = { origin: 0, peer: 0, local: 0 };
-  readonly #stored = new Map<number, { readonly bytes: number; readonly source: StoredFrom }>();
+  readonly #stored = new Map<number, { readonly bytes: number; readonly source: BookedAs }>();
   readonly #waitedMs: Partial<Record<WaitKind, number>> = {};
   /** Oldest first; what came in over the last few seconds. */
   readonly #recent: { readonly sinceMs: number; origin: number; readonly peers: Map<PeerId, number> }[] = [];
+  readonly #earlier: Transfer | undefined;
   #wait: TransferWait | undefined = { for: 'directory' };
   #waitSinceMs: number;
   #stalls = 0;
   #firstByteMs: number | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, earlier?: Transfer) {
     this.#clock = clock;
+    this.#earlier = earlier;
     this.#waitSinceMs = clock.nowMs();
+    if (earlier === undefined) return;
+    this.#stalls = earlier.stalls;
+    Object.assign(this.#waitedMs, earlier.waitedMs);
+    // Between the attempts as well.
+    const restMs = Math.max(0, clock.wallMs() - (earlier.endedAtMs ?? clock.wallMs()));
+    this.#waitedMs.nobody = (this.#waitedMs.nobody ?? 0) + restMs;
+    for (const { peer, stalls, waitedMs } of earlier.peers) Object.assign(this.#of(peer), { stalls, waitedMs });
   }
 
   /** Of the pieces held, by source. */
@@ -58,10 +73,23 @@ export class TransferAccount {
     else slot.peers.set(peer, (slot.peers.get(peer) ?? 0) + bytes);
   }
 
-  /** A piece was verified and written, or was here from before. */
+  /** A piece was verified and written. */
   stored(piece: number, bytes: number, source: StoredFrom): void {
     this.#stored.set(piece, { bytes, source });
     this.#add(source, bytes);
+  }
+
+  /** These pieces were here when it began; sizes in bytes by index. */
+  found(pieces: ReadonlyMap<number, number>): void {
+    for (const [piece, bytes] of pieces) this.#stored.set(piece, { bytes, source: { from: 'earlier' } });
+    for (const { peer, bytes } of this.#earlier?.peers ?? []) this.#of(peer).bytes += bytes;
+    Object.assign(this.#bytes, this.#earlier?.bytes);
+    const foundBytes = pieces.values().reduce((sum, bytes) => sum + bytes, 0);
+    const { origin, peer, local } = this.#bytes;
+    const unknownBytes = foundBytes - origin - peer - local;
+    // After a crash there may be more than the earlier attempt spoke of, or less.
+    if (unknownBytes > 0) this.#bytes.local += unknownBytes;
+    else this.#takeFromAny(-unknownBytes);
   }
 
   /** A piece is thrown away: it came from nobody, so that the sources add up to what is held. */
@@ -69,7 +97,8 @@ export class TransferAccount {
     const stored = this.#stored.get(piece);
     if (stored === undefined) return;
     this.#stored.delete(piece);
-    this.#add(stored.source, -stored.bytes);
+    if (stored.source.from === 'earlier') this.#takeFromAny(stored.bytes);
+    else this.#add(stored.source, -stored.bytes);
   }
 
   /** The whole blob was here from before. */
@@ -80,6 +109,15 @@ export class TransferAccount {
   #add(source: StoredFrom, bytes: number): void {
     this.#bytes[source.from] += bytes;
     if (source.from === 'peer') this.#of(source.peer).bytes += bytes;
+  }
+
+  #takeFromAny(bytes: number): void {
+    let left = bytes;
+    for (const source of ['peer', 'origin', 'local'] as const) {
+      const taken = Math.min(left, this.#bytes[source]);
+      this.#bytes[source] -= taken;
+      left -= taken;
+    }
   }
 
   stalled(peer: PeerId): void {

@@ -6,6 +6,7 @@ import { createMemoryOrigin } from '../../src/origin/memory/memory-origin.ts';
 import type { BlobHandle, BlobStore } from '../../src/store/blob-store.ts';
 import { StoreError } from '../../src/store/errors.ts';
 import { createMemoryStore } from '../../src/store/memory/memory-store.ts';
+import type { Transfer } from '../../src/swarm/swarm.ts';
 import { alterBlobs } from '../support/image-fleet.ts';
 import { demoRepository, KiB, MiB, putBlob, readRange, readStored, until } from '../support/swarm-blobs.ts';
 import { startSwarmFleet } from '../support/swarm-fleet.ts';
@@ -167,12 +168,17 @@ describe('a swarm download over the lives of its node', () => {
         code: 'SWARM_UNOBTAINABLE',
         message: expect.stringMatching(/\d+ of \d+ pieces: no peer gives them \(missing: \d/),
       });
+    const failed = fleet.nodes.map((node) => node.swarm.transfers().find(({ endedAtMs }) => endedAtMs !== undefined));
     Object.assign(state, { isUp: true, leftBytes: Number.POSITIVE_INFINITY });
-    for (const node of fleet.nodes)
-      await until(
-        async () => (await node.store.blobs.findBlob(request.digest)) !== undefined,
-        'the blob completes by itself',
-      );
+    for (const [at, node] of fleet.nodes.entries()) {
+      const transfers = () => node.swarm.transfers();
+      await until(() => transfers()[0]?.state === 'complete', 'the blob completes by itself');
+      // One story from the first byte on, not a new one with most of the blob from before.
+      expect(transfers()).toMatchObject([{ startedAtMs: failed[at]?.startedAtMs, bytes: { local: 0 } }]);
+      const [{ bytes, resumptions, waitedMs }] = transfers() as [Transfer];
+      expect([bytes.origin + bytes.peer, resumptions > 0]).toEqual([request.sizeBytes, true]);
+      expect(waitedMs.nobody).toBeGreaterThanOrEqual(500);
+    }
   });
 });
 

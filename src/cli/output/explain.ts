@@ -50,6 +50,7 @@ function transferLines(transfer: Transfer): string[] {
       stalls > 0 ? [`${shortPeer(peer)} stood still ${stalls} times`] : [],
     ),
     ...(transfer.hedges > 0 ? [`${transfer.hedges} hedges`] : []),
+    ...(transfer.resumptions > 0 ? [`taken up again ${transfer.resumptions} times`] : []),
     ...(transfer.rejectedPieces > 0 ? [`${transfer.rejectedPieces} pieces rejected`] : []),
     ...(transfer.mismatches > 0 ? [`digest wrong ${transfer.mismatches} times`] : []),
   ];

@@ -121,6 +121,7 @@ export class MemoryDownload implements Download {
       hedges: 0,
       rejectedPieces: 0,
       mismatches: 0,
+      resumptions: 0,
       waitedMs: {},
       ...(this.#error === undefined ? {} : { error: this.#error.code }),
       phasesMs: { ...this.#phasesMs },

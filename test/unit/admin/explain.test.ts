@@ -34,6 +34,7 @@ function transfer(figures: Partial<Transfer> = {}): Transfer {
     hedges: 0,
     rejectedPieces: 0,
     mismatches: 0,
+    resumptions: 0,
     waitedMs: { directory: 500, origin: 9_500 },
     phasesMs: { providers: 400, firstPiece: 600, lastPiece: 9_900, verified: 9_950, committed: 10_000 },
     ...figures,

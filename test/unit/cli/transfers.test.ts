@@ -29,6 +29,7 @@ const running: Transfer = {
   hedges: 2,
   rejectedPieces: 0,
   mismatches: 0,
+  resumptions: 0,
   waitsFor: { for: 'silentPeer', peer: ada },
   waitedMs: { origin: 3_000, silentPeer: 700 },
   phasesMs: { providers: 20, firstPiece: 90 },

@@ -30,6 +30,7 @@ function transfer(name: string, figures: Partial<Transfer> = {}): Transfer {
     hedges: 0,
     rejectedPieces: 0,
     mismatches: 0,
+    resumptions: 0,
     waitedMs: { origin: 1 },
     phasesMs: { committed: 1 },
     ...figures,

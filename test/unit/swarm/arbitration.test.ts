@@ -258,7 +258,7 @@ describe('the arbitration of a wrong digest', () => {
     disputes.heard(honest.peerId, digest, corrected);
     await quiet();
     expect([download.hasPiece(2), download.heldPieces.size, download.distrusted.size]).toEqual([false, 6, 0]);
-    expect([download.isSuspect(wrong), download.isSuspect(corrected), distrusted]).toEqual([true, false, ['2']]);
+    expect([download.suspects.has(wrong), download.suspects.has(corrected), distrusted]).toEqual([true, false, ['2']]);
     expect(origin.sentBytes).toBe(0);
   });
 

@@ -3,6 +3,7 @@ import type { PeerId } from '../../../src/content/peer-id.ts';
 import { seededRandom } from '../../../src/lib/clock.ts';
 import { TaskGroup } from '../../../src/lib/task-group.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
+import type { Repository } from '../../../src/oci/repository.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
 import { Ledger } from '../../../src/swarm/ledger.ts';
 import { Resumption } from '../../../src/swarm/resumption.ts';
@@ -166,6 +167,35 @@ describe('the ledger', () => {
     const ledger = new Ledger();
     for (let at = 0; at < 300; at += 1) ledger.transferEnded({ sizeBytes: at } as Transfer);
     expect([ledger.ended.length, ledger.ended[0]!.sizeBytes]).toEqual([256, 44]);
+  });
+});
+
+describe('a transfer that is taken up again', () => {
+  const request = { digest, sizeBytes: 9, repository: { namespace: 'origin.lan', name: 'app' } as Repository };
+  const { sizeBytes } = request;
+  const failed = (figures: Partial<Transfer> = {}) =>
+    ({ digest, sizeBytes, state: 'failed', startedAtMs: 1_000, endedAtMs: 2_000, ...figures }) as Transfer;
+
+  it('is the latest of its blob, which is out of the ledger then, or one of an earlier life', () => {
+    const ledger = new Ledger(() => failed({ hedges: 1 }));
+    const [first, second] = [failed({ endedAtMs: 1_500 }), failed()];
+    for (const transfer of [first, second]) ledger.transferEnded(transfer);
+    expect(ledger.takeFailed(request, 3_000)).toBe(second);
+    expect(ledger.ended).toEqual([first]);
+    expect(new Ledger(() => failed({ hedges: 1 })).takeFailed(request, 3_000)).toEqual(failed({ hedges: 1 }));
+  });
+
+  it.each<[string, Partial<Transfer>]>([
+    ['complete', { state: 'complete' }],
+    ['of a blob of another size', { sizeBytes: 10 }],
+    ['over five minutes old', { startedAtMs: -600_000, endedAtMs: -298_001 }],
+    ['later than now', { endedAtMs: 2_001 }],
+    ['ended before it began', { startedAtMs: 2_000, endedAtMs: 1_999 }],
+  ])('is none that is %s', (_, figures) => {
+    const ledger = new Ledger();
+    ledger.transferEnded(failed(figures));
+    expect(ledger.takeFailed(request, 2_000)).toBeUndefined();
+    expect(ledger.ended).toHaveLength(1);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it, test } from 'vitest';
 import { type DownloadState, markHeld, type RequestState } from '../../../src/swarm/schedule/state.ts';
 import { findWait } from '../../../src/swarm/schedule/waiting.ts';
-import type { TransferWait } from '../../../src/swarm/swarm.ts';
+import type { Transfer, TransferWait } from '../../../src/swarm/swarm.ts';
 import { TransferAccount } from '../../../src/swarm/transfer-account.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { alice, bob, digest, downloadOf, join, MiB, options, self } from './schedule-fixtures.ts';
@@ -187,4 +187,45 @@ describe('the account of a transfer', () => {
       { peer: bob, bytes: 0, stalls: 2 },
     ]);
   });
+
+  it('goes on where that of the earlier attempt ended, the rest between them among what it waited for', () => {
+    const clock = new FakeClock();
+    const { earlier } = endedAt(clock, { origin: 3, peer: 7, local: 0 });
+    clock.advance(4_000);
+    const account = new TransferAccount(clock, earlier);
+    account.found(new Map([3, 7].map((bytes, piece) => [piece, bytes])));
+    expect([account.bytes, account.stalls]).toEqual([{ origin: 3, peer: 7, local: 0 }, 2]);
+    expect(account.peers()).toMatchObject([{ peer: alice, bytes: 7, stalls: 2, waitedMs: 30 }]);
+    account.stored(2, 5, { from: 'origin' });
+    clock.advance(50);
+    account.waitFor(undefined);
+    expect(account.waitedMs()).toEqual({ origin: 60, nobody: 4_000, directory: 50 });
+    expect(account.bytes).toEqual({ origin: 8, peer: 7, local: 0 });
+  });
+
+  it.each([
+    ['more than it spoke of: nobody knows whence', [3, 7, 2], { origin: 3, peer: 7, local: 2 }],
+    ['less', [3], { origin: 3, peer: 0, local: 0 }],
+    ['nothing', [], { origin: 0, peer: 0, local: 0 }],
+  ])('adds up to what is held where the earlier attempt left %s', (_, pieces, bytes) => {
+    const clock = new FakeClock();
+    const account = new TransferAccount(clock, endedAt(clock, { origin: 3, peer: 7, local: 0 }).earlier);
+    account.found(new Map(pieces.map((size, piece) => [piece, size])));
+    expect(account.bytes).toEqual(bytes);
+    for (const piece of pieces.keys()) account.dropped(piece);
+    expect(account.bytes).toEqual({ origin: 0, peer: 0, local: 0 });
+  });
+
+  it('counts what was here before as local when nothing is known of it', () => {
+    const account = new TransferAccount(new FakeClock());
+    account.found(new Map([[0, 9]]));
+    expect(account.bytes).toEqual({ origin: 0, peer: 0, local: 9 });
+  });
 });
+
+function endedAt(clock: FakeClock, bytes: Transfer['bytes']) {
+  const endedAtMs = clock.wallMs();
+  const peers = [{ peer: alice, bytes: bytes.peer, bytesPerSecond: 0, stalls: 2, waitedMs: 30 }];
+  const earlier = { startedAtMs: endedAtMs - 90, endedAtMs, bytes, peers, stalls: 2, waitedMs: { origin: 60 } };
+  return { earlier: earlier as unknown as Transfer };
+}
