@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { startEmbeddedOrigin } from '../../src/cli/demo/embedded-origin.ts';
 import { generateImage } from '../../src/cli/demo/generated-image.ts';
+import type { Transfer } from '../../src/swarm/swarm.ts';
 
 const main = new URL('../../src/main.ts', import.meta.url).pathname;
 const MiB = 2 ** 20;
@@ -271,6 +272,34 @@ test('a restarted daemon still knows why a pull took as long as it did', async (
   expect(after).toEqual(before);
   second.child.kill('SIGTERM');
   expect((await second.ended).code).toBe(0);
+});
+
+test('a pull that a restart interrupts is one pull for who asks why it took so long', async () => {
+  await using origin = await startEmbeddedOrigin();
+  origin.put('demo/app', ['latest'], generateImage({ sizeBytes: 8 * MiB, architectures: ['amd64'], seed: 5 }).image);
+  const origins = ['--origins', JSON.stringify({ [origin.host]: { url: origin.url } })];
+  const pull = (admin: string, ...more: string[]) =>
+    run(['pull', `${origin.host}/demo/app`, '--platform', 'linux/amd64', ...more], { SHOAL_ADMIN: admin }).ended;
+  const slow = await serve([...origins, '--swarm.downloadBytesPerSecond', '1MiB']);
+  const cut = pull(slow.admin);
+  const transfers = async () => {
+    const { stdout } = await run(['status', '--json'], { SHOAL_ADMIN: slow.admin }).ended;
+    return (JSON.parse(stdout) as { transfers: Transfer[] }).transfers;
+  };
+  const isHalfway = ({ state, bytes }: Transfer) => state === 'fetching' && bytes.origin > 0;
+  await vi.waitUntil(async () => (await transfers()).some(isHalfway), { timeout: 30_000 });
+  slow.child.kill('SIGTERM');
+  expect([(await slow.ended).code, (await cut).code === 0]).toEqual([0, false]);
+
+  const fast = await serve(origins);
+  const { stdout } = await pull(fast.admin, '--explain', '--json');
+  const { blobs } = JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as { blobs: { transfer: Transfer }[] };
+  const resumed = blobs.map(({ transfer }) => transfer).filter(({ resumptions }) => resumptions > 0);
+  expect(resumed.length).toBeGreaterThan(0);
+  for (const { state, sizeBytes, bytes } of resumed)
+    expect([state, bytes]).toEqual(['complete', { origin: sizeBytes, peer: 0, local: 0 }]);
+  fast.child.kill('SIGTERM');
+  expect((await fast.ended).code).toBe(0);
 });
 
 test('the demo ends with 0, verified figures and nothing left behind', async () => {
