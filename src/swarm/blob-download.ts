@@ -81,6 +81,8 @@ export class BlobDownload implements Download {
   #ownMismatches = 0;
   /** Told when a reader starts to wait at a piece, moves on (another piece) or leaves (undefined). */
   onReader: (reader: number, piece: number | undefined) => void = () => {};
+  /** Told of a piece that is held now, before any reader is: time to contest its signer. */
+  onHeld: (piece: number) => void = () => {};
 
   constructor(deps: DownloadDeps, request: BlobRequest, earlier?: Transfer) {
     this.#deps = deps;
@@ -218,6 +220,7 @@ export class BlobDownload implements Download {
     this.missing = undefined;
     this.lacking = undefined;
     for (const reader of this.#readers) reader.replaced(piece);
+    this.onHeld(piece.index);
     this.#advance(ingest);
     this.notify();
     return true;

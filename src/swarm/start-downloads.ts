@@ -78,6 +78,7 @@ function add(deps: StartDeps, download: BlobDownload, options: SwarmOptions): vo
     canAskOrigin: download.repositories.some(({ namespace }) => origin.allows(namespace)),
     held: download.heldPieces.keys(),
   });
+  download.onHeld = (piece) => completion.disputes.stored(download, piece);
   download.onReader = (reader, piece) => {
     scheduler.readerAt(digest, reader, piece);
     decideSoon();

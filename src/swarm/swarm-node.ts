@@ -340,7 +340,6 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     if (this.#downloads.get(download.digest) !== download) return;
     if (!this.#scheduler.pieceStored(download.digest, index, requestId)) return;
     this.#patience.renew(download.digest);
-    this.#completion.disputes.stored(download, index);
     const piece = readAtOrigin === undefined ? undefined : download.heldPieces.get(index);
     if (
       piece === undefined ||

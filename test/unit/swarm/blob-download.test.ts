@@ -199,6 +199,21 @@ describe('a reader of a download', () => {
     expect(clock.pending).toBe(0);
   });
 
+  it('gets nothing of a signer that is contested by the piece that just came, not even the first piece', async () => {
+    const { download, pieceOf } = await open(4 * MiB);
+    download.onHeld = () => download.contested.add(other.peerId);
+    const reader = download.openReader({ start: 0, end: 4 * MiB });
+    const first = reader.read(Buffer.alloc(64 * KiB), 0, signal);
+    const { piece, bytes } = pieceOf(0, other);
+    await download.storePiece(piece, bytes, { from: 'peer', peer: other.peerId });
+    expect(await isPending(first)).toBe(true);
+    download.contested.clear();
+    download.notify();
+    expect(await first).toBe(64 * KiB);
+    reader.close();
+    await download.fail(unobtainable());
+  });
+
   it('is cut off as soon as a piece that it gave out comes anew with other bytes, and not with the same', async () => {
     const { download, pieceOf } = await open(4 * MiB);
     const readers = [0, 64 * KiB].map((start) => download.openReader({ start, end: 4 * MiB }));
