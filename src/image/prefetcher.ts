@@ -1,5 +1,4 @@
 import { ExpiringCache } from '../lib/expiring-cache.ts';
-import { raceAbort } from '../lib/race-abort.ts';
 import type { TaskGroup } from '../lib/task-group.ts';
 import { type Descriptor, isRequired } from '../oci/descriptor.ts';
 import type { Digest } from '../oci/digest.ts';
@@ -7,7 +6,9 @@ import { isIndexType, isManifestType } from '../oci/media-type.ts';
 import { choosePlatform } from '../oci/platform.ts';
 import type { Repository } from '../oci/repository.ts';
 import type { ManifestRecord } from '../store/metadata-store.ts';
+import type { BlobRequest, Download } from '../swarm/swarm.ts';
 import type { ImagesDeps } from './deps.ts';
+import { fetchInTurn } from './fetch-in-turn.ts';
 import type { ManifestShelf } from './manifest-shelf.ts';
 import type { ImageMetrics } from './metrics.ts';
 import type { ImagesOptions } from './options.ts';
@@ -16,8 +17,6 @@ import type { ImagesOptions } from './options.ts';
 const maxIndexDepth = 3;
 /** Manifests served lately; past it one is looked at again before its time, which costs a few look-ups. */
 const servedManifestsKept = 4096;
-/** A config and 64 layers, more than real images have: each blob fetched costs memory and open files, and a manifest may name 10,000. */
-const maxBlobsAtOnce = 65;
 
 /**
  * What happens when a manifest has been served: its children are leased, the root is published, and everything the client will
@@ -30,7 +29,7 @@ export class Prefetcher {
   readonly #tasks: TaskGroup;
   readonly #manifests: ManifestShelf;
   readonly #served: ExpiringCache<string, true>;
-  /** Manifests with more blobs than are fetched at once, until the last of them is started. */
+  /** Manifests whose blobs are being started, which takes a while where there are more of them than are fetched at once. */
   readonly #walking = new Set<string>();
 
   constructor(
@@ -85,42 +84,21 @@ export class Prefetcher {
     }
   }
 
-  /** Starts them in manifest order: all at once, or as many as may be and one more for each that ends. */
   async #fetchBlobs(repository: Repository, record: ManifestRecord, signal: AbortSignal): Promise<void> {
     const key = `${repository.namespace}/${repository.name}@${record.digest}`;
     if (this.#walking.has(key)) return;
-    let fetching = 0;
-    let ended = Promise.withResolvers<void>();
-    const onEnd = () => {
-      fetching -= 1;
-      ended.resolve();
-    };
-    const start = (blobs: readonly Descriptor[]) => {
-      if (blobs.length === 0) return;
-      this.#metrics.prefetched.add(blobs.length);
-      fetching += blobs.length;
-      const requests = blobs.map(({ digest, sizeBytes }) => ({ digest, sizeBytes, repository }));
-      // The swarm reports what fails; a client that asks for the blob starts it again.
-      for (const download of this.#deps.swarm.fetch(requests)) download.done.then(onEnd, onEnd);
-    };
-    const missing: Descriptor[] = [];
+    this.#walking.add(key);
     try {
-      for (const child of record.children) {
-        if (!isRequired(child)) continue;
-        if ((await this.#deps.store.blobs.findBlob(child.digest)) !== undefined) continue;
-        if (fetching + missing.length >= maxBlobsAtOnce) {
-          this.#walking.add(key);
-          start(missing.splice(0));
-          while (fetching >= maxBlobsAtOnce) {
-            ended = Promise.withResolvers();
-            await raceAbort(ended.promise, signal);
-          }
-        }
-        missing.push(child);
-      }
-      start(missing);
+      const onStart = ({ length }: readonly Download[]) => this.#metrics.prefetched.add(length);
+      // The swarm reports what fails; a client that asks for the blob starts it again.
+      await fetchInTurn(this.#deps.swarm, this.#missingBlobs(repository, record), onStart, signal);
     } finally {
       this.#walking.delete(key);
     }
+  }
+
+  async *#missingBlobs(repository: Repository, { children }: ManifestRecord): AsyncGenerator<BlobRequest, void, void> {
+    for (const { digest, sizeBytes } of children.filter(isRequired))
+      if ((await this.#deps.store.blobs.findBlob(digest)) === undefined) yield { digest, sizeBytes, repository };
   }
 }

@@ -7,6 +7,7 @@ import type { Repository } from '../oci/repository.ts';
 import type { Download, Transfer } from '../swarm/swarm.ts';
 import type { ImagesDeps } from './deps.ts';
 import { ImageError } from './errors.ts';
+import { fetchInTurn } from './fetch-in-turn.ts';
 import type { Images, OpenedManifest, PullProgress, PullRequest } from './images.ts';
 import type { ImagesOptions } from './options.ts';
 import { toImageError } from './translate-error.ts';
@@ -42,9 +43,13 @@ export async function* pullImage(
   yield { kind: 'layers', layers };
 
   const missing = layers.filter(({ isLocal }) => !isLocal);
-  const downloads = deps.swarm.fetch(missing.map((layer) => ({ ...layer, repository })));
-  for (const download of downloads) download.done.catch(() => {});
-  for await (const transfer of walkTransfers(deps, options, downloads, signal)) yield { kind: 'transfer', transfer };
+  const downloads: Download[] = [];
+  const requests = missing.map((layer) => ({ ...layer, repository }));
+  const started = fetchInTurn(deps.swarm, requests, (begun) => void downloads.push(...begun), signal);
+  const ended = started.then(() => Promise.allSettled(downloads.map(({ done }) => done)));
+  ended.catch(() => {});
+  for await (const transfer of walkTransfers(deps, options, downloads, ended, signal))
+    yield { kind: 'transfer', transfer };
 
   const bytes = { origin: 0, peer: 0, local: 0 };
   for (const { isLocal, sizeBytes } of layers) if (isLocal) bytes.local += sizeBytes;
@@ -93,16 +98,19 @@ function chooseManifests(children: readonly Descriptor[], platform: Platform | '
   return chosen === undefined ? [] : [chosen];
 }
 
-/** Yields each transfer whenever it differs from what was last yielded, until all have ended. @throws ImageError of the first that failed */
+/**
+ * Yields each transfer whenever it differs from what was last yielded, until all have `ended`; more may be added until then.
+ * @throws ImageError of the first that failed
+ */
 async function* walkTransfers(
   deps: ImagesDeps,
   options: ImagesOptions,
   downloads: readonly Download[],
+  ended: Promise<readonly PromiseSettledResult<void>[]>,
   signal: AbortSignal,
 ): AsyncGenerator<Transfer, void, void> {
   const told = new Map<Digest, string>();
-  const ended = Promise.allSettled(downloads.map(({ done }) => done));
-  for (let isOver = downloads.length === 0; !isOver; ) {
+  for (let isOver = false; !isOver; ) {
     isOver = await endsWithin(deps, options.progressMs, ended, signal);
     for (const download of downloads) {
       const transfer = download.transfer();
