@@ -114,6 +114,8 @@ const libraries: readonly LibraryRule[] = [
       '@libp2p/ping',
       'it-pipe',
       'it-length-prefixed',
+      'datastore-core',
+      'interface-datastore',
     ],
     only: ['peer'],
     why: 'the transport can be replaced in one folder',

@@ -8,6 +8,7 @@ import { createLibp2p, type ServiceFactoryMap } from 'libp2p';
 import { PeerError } from '../errors.ts';
 import type { PeerIdentity } from '../identity.ts';
 import { findDialAddress, hostOf, toMultiaddr } from './address.ts';
+import { BoundedDatastore } from './bounded-datastore.ts';
 import { fleetPrologue, isLoopbackHost } from './fleet.ts';
 import { frugalNoise } from './frugal-noise.ts';
 
@@ -94,6 +95,7 @@ export async function startLibp2pNode<Services extends ServiceMap>(
       inboundConnectionThreshold,
       maxIncomingPendingConnections,
     },
+    datastore: new BoundedDatastore(),
     peerStore: { maxAddressAge: maxAddressAgeMs, maxPeerAge: maxPeerAgeMs },
     // The spread of two maps over the union of their keys is the map of the intersection; the compiler does not see it for a generic.
     services: { ...baseServices, ...options.services } as unknown as ServiceFactoryMap<BaseServices & Services>,
