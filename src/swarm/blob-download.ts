@@ -328,7 +328,7 @@ export class BlobDownload implements Download {
       ...(this.#endedAtMs === undefined ? {} : { endedAtMs: this.#endedAtMs }),
       piecesHeld: this.#state === 'complete' ? this.plan.pieceCount : this.heldPieces.size,
       pieceCount: this.plan.pieceCount,
-      bytes: { ...this.account.bytes },
+      bytes: this.account.bytes,
       peers: this.account.peers(),
       originBytesPerSecond: this.account.originBytesPerSecond(),
       stalls: this.account.stalls,

@@ -18,6 +18,8 @@ export class TransferAccount {
   readonly #clock: Clock;
   readonly #peers = new Map<PeerId, { bytes: number; stalls: number; waitedMs: number }>();
   readonly #bytes = { origin: 0, peer: 0, local: 0 };
+  /** Of the pieces that were here when it began. */
+  readonly #foundBytes = { origin: 0, peer: 0, local: 0 };
   readonly #stored = new Map<number, { readonly bytes: number; readonly source: BookedAs }>();
   readonly #waitedMs: Partial<Record<WaitKind, number>> = {};
   /** Oldest first; what came in over the last few seconds. */
@@ -43,7 +45,8 @@ export class TransferAccount {
 
   /** Of the pieces held, by source. */
   get bytes(): { readonly origin: number; readonly peer: number; readonly local: number } {
-    return this.#bytes;
+    const { origin, peer, local } = this.#foundBytes;
+    return { origin: this.#bytes.origin + origin, peer: this.#bytes.peer + peer, local: this.#bytes.local + local };
   }
 
   get wait(): TransferWait | undefined {
@@ -83,13 +86,12 @@ export class TransferAccount {
   found(pieces: ReadonlyMap<number, number>): void {
     for (const [piece, bytes] of pieces) this.#stored.set(piece, { bytes, source: { from: 'earlier' } });
     for (const { peer, bytes } of this.#earlier?.peers ?? []) this.#of(peer).bytes += bytes;
-    Object.assign(this.#bytes, this.#earlier?.bytes);
-    const foundBytes = pieces.values().reduce((sum, bytes) => sum + bytes, 0);
-    const { origin, peer, local } = this.#bytes;
-    const unknownBytes = foundBytes - origin - peer - local;
+    Object.assign(this.#foundBytes, this.#earlier?.bytes);
+    const { origin, peer, local } = this.#foundBytes;
+    const unknownBytes = pieces.values().reduce((sum, bytes) => sum + bytes, 0) - origin - peer - local;
     // After a crash there may be more than the earlier attempt spoke of, or less.
-    if (unknownBytes > 0) this.#bytes.local += unknownBytes;
-    else this.#takeFromAny(-unknownBytes);
+    if (unknownBytes > 0) this.#foundBytes.local += unknownBytes;
+    else this.#lost(-unknownBytes);
   }
 
   /** A piece is thrown away: it came from nobody, so that the sources add up to what is held. */
@@ -97,7 +99,7 @@ export class TransferAccount {
     const stored = this.#stored.get(piece);
     if (stored === undefined) return;
     this.#stored.delete(piece);
-    if (stored.source.from === 'earlier') this.#takeFromAny(stored.bytes);
+    if (stored.source.from === 'earlier') this.#lost(stored.bytes);
     else this.#add(stored.source, -stored.bytes);
   }
 
@@ -111,11 +113,12 @@ export class TransferAccount {
     if (source.from === 'peer') this.#of(source.peer).bytes += bytes;
   }
 
-  #takeFromAny(bytes: number): void {
+  /** Of what was here; it is not known who had sent it. */
+  #lost(bytes: number): void {
     let left = bytes;
     for (const source of ['peer', 'origin', 'local'] as const) {
-      const taken = Math.min(left, this.#bytes[source]);
-      this.#bytes[source] -= taken;
+      const taken = Math.min(left, this.#foundBytes[source]);
+      this.#foundBytes[source] -= taken;
       left -= taken;
     }
   }

@@ -212,7 +212,10 @@ describe('the account of a transfer', () => {
     const account = new TransferAccount(clock, endedAt(clock, { origin: 3, peer: 7, local: 0 }).earlier);
     account.found(new Map(pieces.map((size, piece) => [piece, size])));
     expect(account.bytes).toEqual(bytes);
+    account.stored(9, 5, { from: 'peer', peer: bob });
     for (const piece of pieces.keys()) account.dropped(piece);
+    expect(account.bytes).toEqual({ origin: 0, peer: 5, local: 0 });
+    account.dropped(9);
     expect(account.bytes).toEqual({ origin: 0, peer: 0, local: 0 });
   });
 
