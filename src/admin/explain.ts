@@ -96,6 +96,8 @@ function boundSentence(bound: Explanation['bound'], facts: PullFacts): string {
     }
     case 'queue':
       return `Other blobs of this node went first, or its peers were busy: ${span}, ${share} of the time.`;
+    case 'ownRate':
+      return `This node's own limit was the bound (swarm.downloadBytesPerSecond): ${span}, ${share} of the time.`;
     case 'nobody':
       return `Nobody who has it could be asked: ${span}, ${share} of the time${lastWord(transfers)}.`;
     case 'verification':
@@ -158,6 +160,7 @@ export const waitTexts: Readonly<Record<WaitKind, string>> = {
   peers: 'peers',
   silentPeer: 'silent peer',
   queue: 'other blobs',
+  ownRate: 'own limit',
   nobody: 'anybody who has it',
   verification: 'hash',
   commit: 'disk',

@@ -27,7 +27,7 @@ export function createSwarmMetrics(metrics: Metrics) {
     }),
     waitedSeconds: metrics.counter<'for'>({
       name: 'shoal_swarm_waited_seconds_total',
-      help: 'Time of downloads that ended by what they waited for: directory, origin, silentOrigin, peers, silentPeer, queue, nobody, verification, commit',
+      help: `Time of downloads that ended by what they waited for: ${waitKinds.join(', ')}`,
       labels: ['for'],
     }),
     stalls: metrics.counter({ name: 'shoal_swarm_stalls_total', help: 'Requests to peers that stood still' }),

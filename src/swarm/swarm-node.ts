@@ -17,7 +17,7 @@ import { listPeers } from './list-peers.ts';
 import { MemberLinks } from './member-links.ts';
 import { MemberTalk } from './member-talk.ts';
 import { swarmProtocol } from './messages.ts';
-import { countProgress, observeDownloads } from './observe-downloads.ts';
+import { countProgress, type ObserveDeps, observeDownloads } from './observe-downloads.ts';
 import type { SwarmOptions } from './options.ts';
 import type { OriginRequestsDeps } from './origin-requests.ts';
 import { Patience } from './patience.ts';
@@ -70,6 +70,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #resumption: Resumption;
   readonly #healing: Healing;
   readonly #runner: RequestRunner;
+  readonly #observeDeps: ObserveDeps;
   readonly #cleanUp: (() => void)[] = [];
   #isDeciding = false;
   #ticks = 0;
@@ -173,6 +174,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     );
     this.pieceSource = this.#share;
     const bucket = new TokenBucket(clock, { rateBytesPerSecond: options.downloadBytesPerSecond });
+    this.#observeDeps = { scheduler: this.#scheduler, clock, isHeldBack: () => !bucket.isOpen };
     const onProgress = (requestId: number, receivedBytes: number) =>
       countProgress(this.#downloads, this.#scheduler, requestId, receivedBytes);
     const peers: PeerRequestsDeps = {
@@ -331,8 +333,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   #observe(afterMs: number): void {
-    const deps = { scheduler: this.#scheduler, clock: this.#deps.clock };
-    observeDownloads(deps, this.#downloads.values(), this.#options.schedule, afterMs);
+    observeDownloads(this.#observeDeps, this.#downloads.values(), this.#options.schedule, afterMs);
   }
 
   #stored(download: BlobDownload, index: number, requestId: number, readAtOrigin?: Uint8Array): void {

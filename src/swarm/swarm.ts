@@ -101,6 +101,7 @@ export const waitKinds = [
   'peers',
   'silentPeer',
   'queue',
+  'ownRate',
   'nobody',
   'verification',
   'commit',

@@ -128,6 +128,12 @@ describe('why a transfer took as long as it did', () => {
       says: ['Other blobs of this node went first, or its peers were busy: 9.00 s, 90.0% of the time.'],
     },
     {
+      why: 'the node may not take more',
+      figures: { waitedMs: { ownRate: 9_000, peers: 1_000 } },
+      bound: 'ownRate',
+      says: ["This node's own limit was the bound (swarm.downloadBytesPerSecond): 9.00 s, 90.0% of the time."],
+    },
+    {
       why: 'nobody had it',
       figures: {
         state: 'failed',
