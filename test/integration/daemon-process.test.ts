@@ -280,7 +280,7 @@ test('a pull that a restart interrupts is one pull for who asks why it took so l
   const origins = ['--origins', JSON.stringify({ [origin.host]: { url: origin.url } })];
   const pull = (admin: string, ...more: string[]) =>
     run(['pull', `${origin.host}/demo/app`, '--platform', 'linux/amd64', ...more], { SHOAL_ADMIN: admin }).ended;
-  const slow = await serve([...origins, '--swarm.downloadBytesPerSecond', '1MiB']);
+  const slow = await serve([...origins, '--swarm.downloadBytesPerSecond', '256KiB']);
   const cut = pull(slow.admin);
   const transfers = async () => {
     const { stdout } = await run(['status', '--json'], { SHOAL_ADMIN: slow.admin }).ended;
