@@ -132,7 +132,7 @@ function detailSentences(bound: Explanation['bound'], { transfers, bytes, waits,
     sentences.push(`Requests stood still ${count(stalls, 'time')}${who}.`);
   }
   if (hedges > 0) sentences.push(`${count(hedges, 'late request')} asked of a second peer.`);
-  const resumptions = sum(transfers.map((transfer) => transfer.resumptions));
+  const resumptions = Math.max(0, ...transfers.map((transfer) => transfer.resumptions));
   if (resumptions > 0)
     sentences.push(`It was taken up again ${count(resumptions, 'time')} after it had failed or this node had stopped.`);
   const rejected = sum(transfers.map((transfer) => transfer.rejectedPieces));

@@ -22,6 +22,7 @@ export async function fetchInTurn(
   };
   const waiting: BlobRequest[] = [];
   const start = () => {
+    signal.throwIfAborted();
     if (waiting.length === 0) return;
     fetching += waiting.length;
     // Together, so that they are announced together.

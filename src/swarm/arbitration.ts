@@ -82,12 +82,13 @@ const takeBackWithinMs = 5000;
  */
 export function provenWrong(download: BlobDownload, nowMs: number, isHere: (signer: PeerId) => boolean): WrongPiece[] {
   const wrong: WrongPiece[] = [];
-  for (const { piece, isTakenBack, shownAtMs } of download.suspects) {
+  for (const { piece, isTakenBack, shownAtMs, corrected } of download.suspects) {
     const proven = download.heldPieces.get(piece.index);
     if (proven === undefined || hasHash(piece, proven.hash)) continue;
     const claim = `signed ${hex(piece.hash)} (signature ${hex(piece.signature)}), is ${hex(proven.hash)}`;
     const sinceMs = shownAtMs === undefined ? 0 : nowMs - shownAtMs;
-    const isStoodBy = !isTakenBack && sinceMs >= takeBackWithinMs && isHere(piece.signer);
+    const isCorrected = isTakenBack || (corrected !== undefined && hasHash(corrected, proven.hash));
+    const isStoodBy = !isCorrected && sinceMs >= takeBackWithinMs && isHere(piece.signer);
     const stood = isStoodBy
       ? ` and was not taken back in the ${Math.floor(sinceMs / 1000)} s since its signer was told`
       : '';

@@ -108,7 +108,7 @@ export class Disputes {
     book.words.set(peer, words);
     const held = download.heldPieces.get(piece.index);
     if (words > maxWordsPerMember || piece.signer === this.#deps.identity.peerId) return;
-    if (piece.signer === peer) download.suspects.tookBack(piece);
+    if (piece.signer === peer) download.suspects.signerShows(piece);
     if (held !== undefined && hasHash(held, piece.hash)) return;
     if (!isSignatureValid({ digest, sizeBytes: download.sizeBytes }, piece)) {
       const evidence = `${digest} piece ${piece.index}: signature is not ${piece.signer}'s`;
@@ -117,7 +117,7 @@ export class Disputes {
     }
     if (download.distrusted.has(piece.signer)) download.suspects.add(piece);
     else if (held !== undefined && held.signer === piece.signer && piece.signer === peer)
-      this.#takeBack(download, held, piece);
+      this.#takeBack(download, held);
     else if (held !== undefined) {
       this.#lookUp({ download, held, other: piece, mark: signerMark(piece.signer).toString('latin1') });
     }
@@ -155,12 +155,11 @@ export class Disputes {
   }
 
   /** Its own signer says that a piece was wrong: that one goes, and is taken from there anew. */
-  #takeBack(download: BlobDownload, held: SignedPiece, now: SignedPiece): void {
+  #takeBack(download: BlobDownload, held: SignedPiece): void {
     const { scheduler, talk, logger, decideSoon, tasks } = this.#deps;
     const { digest } = download;
     logger.warn({ digest, piece: held.index, peer: held.signer }, 'a signer takes a piece back');
-    download.suspects.add(held);
-    download.suspects.tookBack(now);
+    download.suspects.add(held, true);
     tasks.run(async () => {
       await download.dropPieces([held.index]);
       scheduler.distrust(digest, [held.index], []);

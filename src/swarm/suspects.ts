@@ -7,10 +7,12 @@ import type { Clock } from '../lib/clock.ts';
  */
 export interface Suspect {
   readonly piece: SignedPiece;
-  /** Its signer says itself that it was wrong. */
+  /** Its signer said so itself, before anybody else did. */
   readonly isTakenBack: boolean;
   /** When its signer was shown another version, for it to look again. */
   readonly shownAtMs: number | undefined;
+  /** What its signer stands for now; false as well, perhaps. */
+  readonly corrected: SignedPiece | undefined;
 }
 
 export class Suspects {
@@ -25,10 +27,10 @@ export class Suspects {
     return this.#suspects.values();
   }
 
-  add(piece: SignedPiece): void {
+  add(piece: SignedPiece, isTakenBack = false): void {
     const key = keyOf(piece);
     if (this.#suspects.has(key) || this.#suspects.size >= maxSuspects) return;
-    this.#suspects.set(key, { piece, isTakenBack: false, shownAtMs: undefined });
+    this.#suspects.set(key, { piece, isTakenBack, shownAtMs: undefined, corrected: undefined });
   }
 
   has(piece: SignedPiece): boolean {
@@ -36,16 +38,16 @@ export class Suspects {
     return suspect !== undefined && isSameHash(suspect.piece, piece);
   }
 
-  /** Its signer is shown another version now: who is honest reads again and takes a wrong one back. */
+  /** Its signer is shown another version now: who is honest reads again and corrects itself. */
   showedSigner(piece: SignedPiece): void {
     const suspect = this.#suspects.get(keyOf(piece));
     if (suspect !== undefined) suspect.shownAtMs ??= this.#clock.nowMs();
   }
 
   /** Its signer itself stands for these bytes now. */
-  tookBack(piece: SignedPiece): void {
+  signerShows(piece: SignedPiece): void {
     const suspect = this.#suspects.get(keyOf(piece));
-    if (suspect !== undefined && !isSameHash(suspect.piece, piece)) suspect.isTakenBack = true;
+    if (suspect !== undefined) suspect.corrected = piece;
   }
 }
 

@@ -15,6 +15,7 @@ export class WithheldPieces {
   /** When the first piece of each signer came. */
   readonly #signersMs = new Map<PeerId, number>();
   #cancelWake: (() => void) | undefined;
+  #isClosed = false;
 
   constructor(clock: Clock, proven: Pick<ProvenSigners, 'has'>, onChange: () => void) {
     this.#clock = clock;
@@ -22,7 +23,9 @@ export class WithheldPieces {
     this.#onChange = onChange;
   }
 
+  /** Nothing more is withheld once it is closed. */
   arrived(index: number, signer: PeerId): void {
+    if (this.#isClosed) return;
     const atMs = this.#clock.nowMs();
     this.#arrived.set(index, { signer, atMs });
     if (!this.#signersMs.has(signer)) this.#signersMs.set(signer, atMs);
@@ -39,8 +42,9 @@ export class WithheldPieces {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.#cancelWake?.();
-    this.#cancelWake = undefined;
+    this.#arrived.clear();
   }
 
   #wakeLater(): void {

@@ -16,7 +16,7 @@ export interface DatastoreBounds {
   readonly valueBytes: number;
 }
 
-export const datastoreBounds: DatastoreBounds = {
+const datastoreBounds: DatastoreBounds = {
   // About 300 bytes each, 20 MiB.
   providerRecords: 65_536,
   // The images of a node, of which a record is kept at 8 nodes.
@@ -79,10 +79,12 @@ export class BoundedDatastore extends MemoryDatastore {
     }
   }
 
-  /** Where keys with the prefix are; of others the caller gets rid. */
+  /** Where keys with the prefix are; of others the caller gets rid. What is provided is asked for in full, never by its beginning. */
   #candidates(prefix: string): Iterable<string> {
     if (prefix.startsWith(`/${peersTable}`)) return this.#tables.get(peersTable) ?? [];
-    return this.#provided.get(prefix) ?? this.#tables.values().flatMap((table) => table.values());
+    const [, , kind, provided] = prefix.split('/');
+    if (kind === 'provider' && provided !== undefined) return this.#provided.get(prefix) ?? [];
+    return this.#tables.values().flatMap((table) => table.values());
   }
 
   #evict({ table, provided }: Place): void {

@@ -28,6 +28,9 @@ describe('the datastore of libp2p', () => {
     expect(await keysOf(datastore, '/peers/')).toEqual(['/peers/ann']);
     expect(await keysOf(datastore, '/')).toHaveLength(5);
     expect(await keysOf(datastore, '/dht/provider/none')).toEqual([]);
+    // Without a look at the others, which may be many.
+    const looked = (prefix: string) => [...datastore._allKeys({ prefix })].length;
+    expect(['/dht/provider/none', '/dht/provider/x', '/peers'].map(looked)).toEqual([0, 2, 1]);
   });
 
   it('goes on while what it walks over is deleted', async () => {

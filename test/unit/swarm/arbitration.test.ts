@@ -265,11 +265,20 @@ describe('the arbitration of a wrong digest', () => {
   it.each<[string, number, boolean, (kit: Awaited<ReturnType<typeof setUp>>) => void]>([
     ['says nothing for five seconds stands by it', 5000, true, () => {}],
     [
-      'takes it back does not',
+      'corrects itself does not',
       5000,
       false,
       ({ disputes, digest, pieceOf }) => {
         disputes.heard(liar.peerId, digest, pieceOf(2, liar).piece);
+      },
+    ],
+    [
+      'shows other false bytes stands by them',
+      5000,
+      true,
+      ({ disputes, digest, pieceOf }) => {
+        const { piece } = pieceOf(2, liar, true);
+        disputes.heard(liar.peerId, digest, { ...piece, hash: piece.hash.map((byte) => byte ^ 1) });
       },
     ],
     [
@@ -300,7 +309,7 @@ describe('the arbitration of a wrong digest', () => {
     await quiet();
     clock.advance(afterMs);
     const judged = (isHere: boolean) => provenWrong(download, clock.nowMs(), () => isHere);
-    expect(judged(true)).toMatchObject([{ signer: liar.peerId, isStoodBy }]);
+    expect(judged(true)).toMatchObject([{ signer: liar.peerId, isTakenBack: false, isStoodBy }]);
     expect(judged(false)).toMatchObject([{ signer: liar.peerId, isStoodBy: false }]);
     expect(judged(true)[0]?.evidence.endsWith(' s since its signer was told')).toBe(isStoodBy);
   });
