@@ -7,6 +7,14 @@ import { calmSwarmOptions, startSwarmFleet } from '../support/swarm-fleet.ts';
 
 const unavailable = () => new OriginError('ORIGIN_UNAVAILABLE', 'connection refused');
 
+/** Slow enough that a claim is heard before the extent is through, so that of two who begin together one stops. */
+async function* asOverALink(_call: unknown, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    yield chunk;
+  }
+}
+
 describe('a swarm and its origin', () => {
   it('streams one body for all nodes when the origin ignores Range', async () => {
     const origin = createMemoryOrigin({ servesRanges: false });
@@ -28,15 +36,7 @@ describe('a swarm and its origin', () => {
   });
 
   it('takes the turns of nodes whom the origin refuses on those whom it serves', async () => {
-    // Slow enough that a claim is heard before the extent is through, as over any real link.
-    const origin = createMemoryOrigin({
-      alterBody: async function* (_call, chunks) {
-        for await (const chunk of chunks) {
-          await new Promise((resolve) => setTimeout(resolve, 5));
-          yield chunk;
-        }
-      },
-    });
+    const origin = createMemoryOrigin({ alterBody: asOverALink });
     const empty = createMemoryOrigin();
     const { request } = putBlob([origin], 6 * MiB);
     await using fleet = await startSwarmFleet(4, origin, {
@@ -78,9 +78,10 @@ describe('a swarm and its origin', () => {
     await waiting!.done;
   });
 
-  it('reads each byte once when half of all requests to the origin fail', async () => {
+  it('reads no extent twice when half of all requests to the origin fail', async () => {
     let calls = 0;
     const origin = createMemoryOrigin({
+      alterBody: asOverALink,
       beforeCall: () => {
         calls += 1;
         if (calls % 2 === 1) throw unavailable();
@@ -90,7 +91,7 @@ describe('a swarm and its origin', () => {
     await using fleet = await startSwarmFleet(3, origin, { swarm: calmSwarmOptions });
     const downloads = fleet.nodes.map((node) => node.swarm.fetch([request])[0]!);
     await Promise.all(downloads.map((download) => download.done));
-    expect(origin.sentBytes / request.sizeBytes).toBeLessThanOrEqual(1.01);
+    expect(origin.sentBytes / request.sizeBytes).toBeLessThanOrEqual(1.1);
   });
 
   it('finishes from what the swarm holds when the origin dies half-way', async () => {
