@@ -1,6 +1,7 @@
 import { pieceHash } from '../content/piece-hash.ts';
 import { pieceAt, pieceRange, runRange } from '../content/piece-plan.ts';
 import { type NodeIdentity, signPiece } from '../content/signed-piece.ts';
+import { type BufferPool, bufferSize } from '../lib/buffer-pool.ts';
 import { type Clock, delay } from '../lib/clock.ts';
 import { isCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -16,6 +17,8 @@ export interface OriginRequestsDeps {
   readonly origin: Origin;
   readonly identity: NodeIdentity;
   readonly bucket: TokenBucket;
+  /** Lends the buffer a piece is gathered in, one to each request. */
+  readonly pool: BufferPool;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly onProgress: (requestId: number, receivedBytes: number) => void;
@@ -24,6 +27,9 @@ export interface OriginRequestsDeps {
   /** The origin ignores Range: all of the blob would come. From now on one member streams it. */
   readonly onWhole: (download: BlobDownload) => void;
 }
+
+/** Pieces of all turns at once: the window of the origin is at most eight of 4 MiB. */
+export const originBuffers = { maxBytes: 32 * 1024 * 1024, idleMs: 10_000 } as const;
 
 // The scheduler need not hear of each packet, but soon enough for a slow origin not to look like one that stands still.
 const progressStepBytes = 64 * 1024;
@@ -91,38 +97,70 @@ async function takePieces(
   let position = startAt;
   let index = pieceAt(plan, position);
   let range = pieceRange(plan, index);
-  let buffer = Buffer.allocUnsafeSlow(range.end - range.start);
   let reportedAt = startAt;
   let reportedMs = Number.NEGATIVE_INFINITY;
-  for await (const chunk of deps.bucket.isUnlimited ? chunks : pacedChunks(chunks, deps.bucket, signal)) {
-    signal.throwIfAborted();
-    let at = 0;
-    while (at < chunk.length) {
-      const count = Math.min(chunk.length - at, range.end - position);
-      buffer.set(chunk.subarray(at, at + count), position - range.start);
-      at += count;
-      position += count;
-      if (position < range.end) continue;
-      if (!download.hasPiece(index)) {
-        const piece = signPiece(deps.identity, blob, index, pieceHash(buffer));
-        if (await download.storePiece(piece, buffer, { from: 'origin' }))
-          deps.onStored(download, index, request, buffer);
+  const target = new PieceTarget(deps.pool);
+  try {
+    await target.fit(range.end - range.start, signal);
+    for await (const chunk of deps.bucket.isUnlimited ? chunks : pacedChunks(chunks, deps.bucket, signal)) {
+      signal.throwIfAborted();
+      let at = 0;
+      while (at < chunk.length) {
+        const count = Math.min(chunk.length - at, range.end - position);
+        target.bytes.set(chunk.subarray(at, at + count), position - range.start);
+        at += count;
+        position += count;
+        if (position < range.end) continue;
+        if (!download.hasPiece(index)) {
+          const piece = signPiece(deps.identity, blob, index, pieceHash(target.bytes));
+          if (await download.storePiece(piece, target.bytes, { from: 'origin' }))
+            deps.onStored(download, index, request, target.bytes);
+        }
+        index += 1;
+        if (index >= plan.pieceCount) break;
+        range = pieceRange(plan, index);
+        await target.fit(range.end - range.start, signal);
       }
-      index += 1;
-      if (index >= plan.pieceCount) break;
-      range = pieceRange(plan, index);
-      if (buffer.length !== range.end - range.start) buffer = Buffer.allocUnsafeSlow(range.end - range.start);
+      const nowMs = deps.clock.nowMs();
+      if (position - reportedAt >= progressStepBytes || nowMs - reportedMs >= progressStepMs) {
+        reportedAt = position;
+        reportedMs = nowMs;
+        deps.onProgress(request.id, position - startAt);
+      }
+      const isOver = position >= endAt;
+      if (chunk.length < trickleBytes && index >= plan.headPieces && !isOver) await delay(deps.clock, gatherMs, signal);
     }
-    const nowMs = deps.clock.nowMs();
-    if (position - reportedAt >= progressStepBytes || nowMs - reportedMs >= progressStepMs) {
-      reportedAt = position;
-      reportedMs = nowMs;
-      deps.onProgress(request.id, position - startAt);
-    }
-    const isOver = position >= endAt;
-    if (chunk.length < trickleBytes && index >= plan.headPieces && !isOver) await delay(deps.clock, gatherMs, signal);
+  } finally {
+    target.release();
   }
   return position - startAt;
+}
+
+/** Where the bytes of one piece after the other are gathered: in a lent buffer, as large as the piece needs. */
+class PieceTarget {
+  readonly #pool: BufferPool;
+  #buffer: Buffer | undefined;
+  bytes: Buffer = Buffer.alloc(0);
+
+  constructor(pool: BufferPool) {
+    this.#pool = pool;
+  }
+
+  async fit(sizeBytes: number, signal: AbortSignal): Promise<void> {
+    const neededBytes = bufferSize(sizeBytes);
+    if (this.#buffer?.length !== neededBytes) {
+      this.release();
+      this.#buffer = await this.#pool.acquire(neededBytes, signal);
+    }
+    this.bytes = this.#buffer.subarray(0, sizeBytes);
+  }
+
+  /** Nobody reads the buffer any more: the store has written it, or failed to. */
+  release(): void {
+    const buffer = this.#buffer;
+    this.#buffer = undefined;
+    if (buffer !== undefined) this.#pool.release(buffer);
+  }
 }
 
 /** Lets bytes pass at the rate of the bucket, so few at once that they keep trickling: the others would believe that the turn stands still. */

@@ -1,4 +1,5 @@
 import type { PeerId } from '../content/peer-id.ts';
+import { BufferPool } from '../lib/buffer-pool.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
@@ -19,7 +20,7 @@ import { MemberTalk } from './member-talk.ts';
 import { swarmProtocol } from './messages.ts';
 import { countProgress, type ObserveDeps, observeDownloads } from './observe-downloads.ts';
 import type { SwarmOptions } from './options.ts';
-import type { OriginRequestsDeps } from './origin-requests.ts';
+import { type OriginRequestsDeps, originBuffers } from './origin-requests.ts';
 import { Patience } from './patience.ts';
 import { PeerBans } from './peer-bans.ts';
 import { noRequest, type PeerRequestsDeps, takeGivenPiece } from './peer-requests.ts';
@@ -64,6 +65,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #share: PieceShare;
   readonly #completion: CompletionDeps;
   readonly #tasks: TaskGroup;
+  readonly #originPool: BufferPool;
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger: Ledger;
   readonly #patience: Patience;
@@ -87,11 +89,11 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
     this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
     const tasks = this.#tasks;
+    this.#originPool = new BufferPool(clock, originBuffers);
     const retry = (requests: readonly BlobRequest[]) => void this.#fetch(requests);
     this.#resumption = new Resumption({ clock, random, tasks, retry }, options);
     const completed = new CompletedBlobs({ ...deps, tasks });
-    const fetch = (request: BlobRequest) => void this.#fetch([request]);
-    this.#healing = new Healing({ ...deps, completed, tasks, fetch });
+    this.#healing = new Healing({ ...deps, completed, tasks, fetch: (request) => void this.#fetch([request]) });
     const bansDeps = { ...deps, self: identity.peerId, scheduler: this.#scheduler, metrics: this.#metrics };
     this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
     this.#links = new MemberLinks(
@@ -206,6 +208,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       origin: deps.origin,
       identity,
       bucket,
+      pool: this.#originPool,
       clock,
       logger,
       onProgress,
@@ -318,6 +321,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     for (const download of this.#downloads.values()) this.#deps.onTransferEnd?.(download.transfer());
     this.#links.close();
     await this.#tasks.stop();
+    this.#originPool.trim();
   }
 
   #decideSoon(): void {

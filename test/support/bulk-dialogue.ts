@@ -1,9 +1,9 @@
 import { duplexPair } from 'node:stream';
 import { vi } from 'vitest';
 import type { PeerId } from '../../src/content/peer-id.ts';
+import { BufferPool } from '../../src/lib/buffer-pool.ts';
 import { silentLogger } from '../../src/lib/logger.ts';
 import type { PieceSource } from '../../src/peer/bulk.ts';
-import { BufferPool } from '../../src/peer/tls/buffer-pool.ts';
 import { createBulkServerMetrics } from '../../src/peer/tls/bulk-metrics.ts';
 import { BulkServerConnection } from '../../src/peer/tls/bulk-server-connection.ts';
 import { BulkService } from '../../src/peer/tls/bulk-service.ts';

@@ -1,3 +1,4 @@
+import { countPassingBytes } from '../../lib/v8-flags.ts';
 import type { HttpBody } from './http-client.ts';
 
 /** How a body steers its connection. */
@@ -34,6 +35,7 @@ export class ResponseBody implements HttpBody {
 
   push(chunk: Uint8Array): void {
     if (this.#isEnded) return;
+    countPassingBytes(chunk.length);
     this.#chunks.push(chunk);
     this.#queuedBytes += chunk.length;
     if (!this.#isPaused && this.#queuedBytes > pauseAboveBytes) {

@@ -1,6 +1,7 @@
 import type { SecureContext } from 'node:tls';
 import type { PeerId } from '../../content/peer-id.ts';
 import { planPieces } from '../../content/piece-plan.ts';
+import { BufferPool } from '../../lib/buffer-pool.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode } from '../../lib/errors.ts';
 import { joinSignals } from '../../lib/join-signals.ts';
@@ -10,7 +11,6 @@ import { Semaphore } from '../../lib/semaphore.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { BulkAddress, BulkClient, PieceRequest } from '../bulk.ts';
 import type { PeerIdentity } from '../identity.ts';
-import { BufferPool } from './buffer-pool.ts';
 import { BulkConnection } from './bulk-connection.ts';
 import { type BulkClientMetrics, createBulkClientMetrics } from './bulk-metrics.ts';
 import { createClientContext } from './certificate.ts';

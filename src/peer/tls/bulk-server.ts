@@ -1,6 +1,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { PeerId } from '../../content/peer-id.ts';
+import { BufferPool } from '../../lib/buffer-pool.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { toError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
@@ -8,7 +9,6 @@ import type { Metrics } from '../../telemetry/metrics.ts';
 import type { BulkAddress, PieceSource } from '../bulk.ts';
 import { PeerError } from '../errors.ts';
 import type { PeerIdentity } from '../identity.ts';
-import { BufferPool } from './buffer-pool.ts';
 import { type BulkServerMetrics, createBulkServerMetrics } from './bulk-metrics.ts';
 import { BulkServerConnection, type ServerConnectionOptions } from './bulk-server-connection.ts';
 import { BulkService, type BulkServiceOptions } from './bulk-service.ts';

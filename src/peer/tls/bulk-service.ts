@@ -1,10 +1,10 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import type { BufferPool } from '../../lib/buffer-pool.ts';
 import { isCode, toError } from '../../lib/errors.ts';
 import type { Logger } from '../../lib/logger.ts';
 import { TaskGroup } from '../../lib/task-group.ts';
 import type { PieceRun, PieceSource } from '../bulk.ts';
 import { formatRunHeaders } from './answer-head.ts';
-import type { BufferPool } from './buffer-pool.ts';
 import type { BulkServerMetrics } from './bulk-metrics.ts';
 import { findRange, findRunRequest, type RunRequest, retryAfterHeader } from './bulk-request.ts';
 import type { BulkServerConnection, RequestHandler } from './bulk-server-connection.ts';

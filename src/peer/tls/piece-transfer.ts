@@ -1,9 +1,9 @@
 import { type PiecePlan, pieceRange, planPieces } from '../../content/piece-plan.ts';
 import type { SignedPiece } from '../../content/signed-piece.ts';
+import { type BufferPool, bufferSize } from '../../lib/buffer-pool.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { PieceRequest } from '../bulk.ts';
 import { PeerError, type PeerErrorCode } from '../errors.ts';
-import { type BufferPool, bufferSize } from './buffer-pool.ts';
 import type { BulkConnection, ConnectionOwner } from './bulk-connection.ts';
 import { type ByteRange, formatRange, formatTarget, retryAfterHeader } from './bulk-request.ts';
 import { maxPiecesHeaderBytes, piecesHeader, unpackPieces } from './piece-header.ts';

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
+import { type BufferPool, bufferSize } from '../../lib/buffer-pool.ts';
 import type { PieceRun } from '../bulk.ts';
-import { type BufferPool, bufferSize } from './buffer-pool.ts';
 
 /** Written and being read: one on the wire, one waiting behind it, one filling. */
 export const buffersPerRun = 3;

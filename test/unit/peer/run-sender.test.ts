@@ -1,8 +1,8 @@
 import { Writable } from 'node:stream';
 import { beforeEach, expect, it, vi } from 'vitest';
+import { BufferPool } from '../../../src/lib/buffer-pool.ts';
 import type { PieceRun } from '../../../src/peer/bulk.ts';
 import { generateIdentity } from '../../../src/peer/identity.ts';
-import { BufferPool } from '../../../src/peer/tls/buffer-pool.ts';
 import { buffersPerRun, RunSender } from '../../../src/peer/tls/run-sender.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { makeBlob, type TestBlob } from '../../support/memory-piece-source.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { BufferPool } from '../../../src/peer/tls/buffer-pool.ts';
+import { BufferPool } from '../../../src/lib/buffer-pool.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 
 const { signal } = new AbortController();
