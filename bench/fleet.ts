@@ -26,6 +26,7 @@ const usage = `Usage: npm run bench:fleet -- [options]
   --pull-through          no Shoal: every node pulls from one docker-registry in proxy mode
   --warm LAYERS           before the clock starts every node pulls another image of these layers, so that the daemons have
                           run for a while (compiled code, open connections) and only the image is new to them
+  --phases                say afterwards what receiving, verifying, seeding and serving cost, each by itself
   --json                  print one line of JSON
   --record FILE           add the line of JSON to a file
   --logs DIR              keep the logs of the daemons
@@ -46,6 +47,7 @@ const { values } = parseArgs({
     client: { type: 'string', default: 'http' },
     direct: { type: 'boolean', default: false },
     'pull-through': { type: 'boolean', default: false },
+    phases: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     record: { type: 'string' },
     warm: { type: 'string' },
@@ -80,6 +82,8 @@ async function runOnce(nodes: number): Promise<FleetFigures> {
       '--client docker pulls through Shoal only, and shows no progress for a fault or a version to build on',
     );
   }
+  if (values.phases && (mode !== 'shoal' || fault !== noFault || nodes < 2))
+    throw new Error('--phases: with two or more nodes of Shoal, and no fault');
   const say = (text: string) => {
     if (!values.json) console.log(text);
   };
@@ -93,6 +97,7 @@ async function runOnce(nodes: number): Promise<FleetFigures> {
     fault,
     client,
     directory: values.dir,
+    isPhased: values.phases,
     say,
     ...(values.warm === undefined ? {} : { warm: values.warm }),
     ...(values.logs === undefined ? {} : { logDirectory: values.logs }),

@@ -72,6 +72,10 @@ export const addCpu = (splits: readonly CpuSplit[]): CpuSplit =>
 export const subtractCpu = (after: CpuSplit, before: CpuSplit): CpuSplit =>
   zip(after, before, (one, other) => one - other);
 
+/** CPU seconds of all threads. */
+export const totalCpu = ({ main, hashThreads, v8Workers, ioPool, otherThreads }: CpuSplit): number =>
+  main + hashThreads + v8Workers + ioPool + otherThreads;
+
 export const mapCpu = (split: CpuSplit, change: (seconds: number) => number): CpuSplit => zip(split, split, change);
 
 /** Reads the threads of a living process; the time of threads that have ended is not in it. */

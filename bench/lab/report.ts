@@ -8,6 +8,7 @@ import { appendFileSync, mkdirSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { dirname } from 'node:path';
 import type { BanReport } from './bans.ts';
+import type { CpuPhases } from './cpu-phases.ts';
 import { type CpuSplit, mapCpu } from './cpu-split.ts';
 import type { Finding } from './findings.ts';
 import type { FleetMode } from './fleet.ts';
@@ -26,6 +27,8 @@ export interface FleetFigures {
   readonly cpuSecondsPerGiB: number | null;
   /** The CPU seconds per GiB by where they went; the kernel's share is part of all the others. */
   readonly cpuSplit: CpuSplit | null;
+  /** The same by phase, one after the other when the race is over; only with `--phases`. */
+  readonly cpuPhases?: CpuPhases;
   readonly hashCpuSecondsPerGiB: number;
   /** Of the machine's cores while the clock ran; near 1 the time is that of the CPU and not of the links. */
   readonly busyShare: number;
@@ -62,6 +65,7 @@ export interface FiguresInput {
   readonly rateBytesPerSecond: number | undefined;
   readonly hashCpuSecondsPerGiB: number;
   readonly result: RaceResult;
+  readonly cpuPhases?: CpuPhases;
   readonly fault?: {
     readonly name: string;
     readonly clean: RaceResult | undefined;
@@ -93,6 +97,7 @@ export function computeFigures(input: FiguresInput): FleetFigures {
       mode === 'direct' || received === 0
         ? null
         : mapCpu(result.cpuSplit, (spent) => round(spent / (received / gibibyte), 2)),
+    ...(input.cpuPhases === undefined ? {} : { cpuPhases: roundPhases(input.cpuPhases) }),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
     busyShare: round(result.busyShare, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
@@ -146,6 +151,7 @@ export function formatReport({ figures, result, explanation }: ReportInput): str
     ['cores of the machine busy', `${Math.round(figures.busyShare * 100)} %`],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
     ['  of it', figures.cpuSplit === null ? '-' : formatCpuSplit(figures.cpuSplit)],
+    ...formatPhases(figures.cpuPhases),
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],
     ['peak memory of a process', value(figures.rssMiBMax, 'MiB')],
     ['blobs resumed by clients', String(resumes)],
@@ -169,6 +175,30 @@ function formatCpuSplit(split: CpuSplit): string {
   const parts = { main, 'hash threads': hashThreads, 'V8 workers': v8Workers, 'I/O pool': ioPool, other: otherThreads };
   const text = Object.entries(parts).map(([name, seconds]) => `${name} ${seconds.toFixed(2)}`);
   return `${text.join(', ')} s (kernel's share ${kernel.toFixed(2)})`;
+}
+
+function roundPhases(phases: CpuPhases): CpuPhases {
+  const { receivedFromOrigin, receivedFromPeer, verified, seeded, served, sum } = phases;
+  return {
+    receivedFromOrigin: round(receivedFromOrigin, 2),
+    receivedFromPeer: round(receivedFromPeer, 2),
+    verified: round(verified, 2),
+    seeded: round(seeded, 2),
+    served: round(served, 2),
+    sum: round(sum, 2),
+  };
+}
+
+function formatPhases(phases: CpuPhases | undefined): [string, string][] {
+  if (phases === undefined) return [];
+  const { receivedFromOrigin, receivedFromPeer, verified, seeded, served, sum } = phases;
+  return [
+    [
+      'CPU per GiB by phase',
+      `received ${receivedFromPeer}, verified ${verified}, seeded ${seeded}, served ${served}: ${sum} s`,
+    ],
+    ['  received from the origin', `${receivedFromOrigin} s`],
+  ];
 }
 
 function formatFault(fault: FaultFigures | undefined): [string, string][] {

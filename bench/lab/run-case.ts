@@ -8,6 +8,7 @@ import { shortPeer } from '../../src/cli/output/units.ts';
 import type { PeerId } from '../../src/content/peer-id.ts';
 import { getAdmin } from './admin.ts';
 import { type BanReport, readBans, readPeers } from './bans.ts';
+import { type CpuPhases, measureCpuPhases } from './cpu-phases.ts';
 import { type Fault, withoutFault } from './faults.ts';
 import { type Fleet, type FleetMode, type FleetNode, startFleet } from './fleet.ts';
 import { type RaceResult, race, type StartPattern, seed } from './race.ts';
@@ -29,6 +30,8 @@ export interface CaseOptions {
   readonly directory: string;
   readonly deadlineSeconds?: number;
   readonly profileNode?: number;
+  /** Measure afterwards what each phase costs. */
+  readonly isPhased?: boolean;
   /** Where the logs of the daemons are kept. */
   readonly logDirectory?: string;
   readonly say: (text: string) => void;
@@ -44,6 +47,8 @@ export interface CaseOutcome {
 /** Of an image's layers, what a rolling update changes. */
 const changedShare = 0.2;
 const warmDeadlineMs = 600_000;
+/** Of the image that is measured by phase: at the origin, at two nodes, at a client. */
+const phasesCopies = 4;
 
 /** Runs the same case with nothing going wrong. */
 export async function runCleanCase(options: CaseOptions): Promise<CaseOutcome> {
@@ -64,7 +69,8 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     : oldImage;
   const bytes = image.sizeBytes - kept.reduce((sum, layer) => sum + layer.bytes.length, 0);
   // Each node holds the image once in its store and once in its client, all of it in memory.
-  const neededBytes = nodes * 2 * (isRolling ? oldImage.sizeBytes + bytes : bytes);
+  const imageBytes = isRolling ? oldImage.sizeBytes + bytes : bytes;
+  const neededBytes = nodes * 2 * imageBytes + (options.isPhased === true ? phasesCopies * bytes : 0);
   if (neededBytes > freemem() * 0.8 + 2 * 1024 ** 3) throw new Error(`needs about ${neededBytes} bytes of memory`);
   const deadlineMs =
     options.deadlineSeconds === undefined
@@ -107,6 +113,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   if (options.logDirectory !== undefined) keepLogs(fleet, options.logDirectory, fault.name);
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
   const told = mode === 'shoal' ? await ask(fleet, peers, options, result) : { bans: { liars: [], wrongBans: [] } };
+  const cpuPhases = options.isPhased === true ? await measurePhases(fleet, options.layers, deadlineMs) : undefined;
   const figures = computeFigures({
     caseName: nameCase(options),
     mode,
@@ -114,9 +121,16 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     rateBytesPerSecond: rate,
     hashCpuSecondsPerGiB,
     result,
+    ...(cpuPhases === undefined ? {} : { cpuPhases }),
     ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans: told.bans } }),
   });
   return { figures, result, ...told };
+}
+
+async function measurePhases(fleet: Fleet, layers: string, deadlineMs: number): Promise<CpuPhases> {
+  const image = createRandomImage('library/phases', 'v1', createRandomLayers(parseLayers(layers)));
+  await fleet.pushImage(image);
+  return await measureCpuPhases(fleet, image, deadlineMs);
 }
 
 function keepLogs(fleet: Fleet, directory: string, faultName: string): void {
