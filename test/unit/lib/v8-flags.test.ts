@@ -14,6 +14,9 @@ vi.mock('node:v8', () => ({
   ],
 }));
 
+const vm = vi.hoisted(() => ({ collected: [] as unknown[] }));
+vi.mock('node:vm', () => ({ runInNewContext: () => (options: unknown) => vm.collected.push(options) }));
+
 const MiB = 1024 * 1024;
 const fixed = '--semi-space-growth-factor=1';
 const lasting = '--efficiency-mode';
@@ -119,6 +122,48 @@ describe("the daemon's V8 flags", () => {
     flags.widenNursery();
     expect(taken()).toEqual([]);
     one.emit('online');
+  });
+
+  it('have the nursery looked at once enough has passed through, and stay as they were', () => {
+    flags.tuneV8();
+    taken();
+    for (let passed = 0; passed < 15; passed += 1) flags.countPassingBytes(MiB);
+    expect(vm.collected.splice(0)).toEqual([]);
+    flags.countPassingBytes(MiB);
+    expect(taken()).toEqual(['--expose-gc', '--no-expose-gc']);
+    flags.countPassingBytes(16 * MiB);
+    expect(taken()).toEqual([]);
+    expect(vm.collected.splice(0)).toEqual([{ type: 'minor' }, { type: 'minor' }]);
+  });
+
+  it('leave the nursery to V8 in a process that is not tuned, and while a thread starts', () => {
+    flags.countPassingBytes(64 * MiB);
+    flags.tuneV8();
+    flags.startWithPlainV8(thread);
+    flags.countPassingBytes(64 * MiB);
+    expect(vm.collected.splice(0)).toEqual([]);
+  });
+
+  it('let a real V8 collect the nursery and nothing else', async () => {
+    const { spawnSync } = await import('node:child_process');
+    const module = JSON.stringify(new URL('../../../src/lib/v8-flags.ts', import.meta.url).href);
+    const program = `
+      import { PerformanceObserver } from 'node:perf_hooks';
+      import { countPassingBytes, tuneV8 } from ${module};
+      const kinds = [];
+      const observer = new PerformanceObserver((list) => kinds.push(...list.getEntries().map((entry) => entry.detail.kind)));
+      tuneV8();
+      observer.observe({ entryTypes: ['gc'] });
+      for (let count = 0; count < 3; count += 1) countPassingBytes(16 * 1024 * 1024);
+      await new Promise((resolve) => setImmediate(resolve));
+      kinds.push(...observer.takeRecords().map((entry) => entry.detail.kind));
+      console.log(JSON.stringify(kinds.slice(0, 3)), typeof globalThis.gc);`;
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+      encoding: 'utf8',
+    });
+    const { constants } = await import('node:perf_hooks');
+    const minor = constants.NODE_PERFORMANCE_GC_MINOR;
+    expect({ stdout, stderr }).toEqual({ stdout: `[${minor},${minor},${minor}] undefined\n`, stderr: '' });
   });
 
   it('are as Node knows them for whoever asks', () => {

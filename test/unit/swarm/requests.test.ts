@@ -275,6 +275,13 @@ describe('a request to a peer', () => {
   });
 });
 
+async function* cutAfterOneChunk(_call: unknown, chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  for await (const chunk of chunks) {
+    yield chunk;
+    return;
+  }
+}
+
 describe('a turn at the origin', () => {
   async function setUp(options: MemoryOriginOptions = {}) {
     const kit = await openTestDownload(self, 2 * MiB);
@@ -315,6 +322,38 @@ describe('a turn at the origin', () => {
     expect(await run(1, 5)).toEqual({ kind: 'done', bytes: 1.5 * MiB - 64 * 1024 });
     expect(stored).toEqual([1, 2, 3, 4, 5]);
     expect([...download.heldPieces.values()].every((piece) => piece.signer === self.peerId)).toBe(true);
+  });
+
+  it.each([
+    ['all of it came', {}],
+    ['the body was cut', { alterBody: cutAfterOneChunk }],
+  ])('gives its buffer back when %s', async (_, options) => {
+    const { run, put, deps } = await setUp({ chunkBytes: 100_001, ...options });
+    put();
+    await run(0, 7);
+    expect(deps.pool.usedBytes).toBe(0);
+  });
+
+  it('gives its buffer back when it is not wanted any more', async () => {
+    const unwanted = new AbortController();
+    const abortAtOnce: MemoryOriginOptions['alterBody'] = async function* (_, chunks) {
+      for await (const chunk of chunks) {
+        yield chunk;
+        unwanted.abort();
+      }
+    };
+    const { run, put, deps, stored } = await setUp({ chunkBytes: 100_001, alterBody: abortAtOnce });
+    put();
+    expect(await run(0, 7, unwanted.signal)).toEqual({ kind: 'cancelled' });
+    expect([stored, deps.pool.usedBytes]).toEqual([[0], 0]);
+  });
+
+  it('gives its buffer back when the disk is full', async () => {
+    const { run, put, deps, download } = await setUp();
+    put();
+    download.storePiece = () => Promise.reject(new StoreError('STORE_FULL', 'full'));
+    await expect(run(0, 7)).rejects.toMatchObject({ code: 'STORE_FULL' });
+    expect(deps.pool.usedBytes).toBe(0);
   });
 
   it('has bytes gather that trickle in, but for the head of a blob, and tells of them in steps', async () => {
