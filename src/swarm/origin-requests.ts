@@ -1,7 +1,7 @@
 import { pieceHash } from '../content/piece-hash.ts';
 import { pieceAt, pieceRange, runRange } from '../content/piece-plan.ts';
 import { type NodeIdentity, signPiece } from '../content/signed-piece.ts';
-import { type BufferPool, bufferSize } from '../lib/buffer-pool.ts';
+import type { BufferPool } from '../lib/buffer-pool.ts';
 import { type Clock, delay } from '../lib/clock.ts';
 import { isCode } from '../lib/errors.ts';
 import type { Logger } from '../lib/logger.ts';
@@ -9,6 +9,7 @@ import type { TokenBucket } from '../lib/token-bucket.ts';
 import { isRetryableOriginError, OriginError } from '../origin/errors.ts';
 import type { Origin, OriginBody } from '../origin/origin.ts';
 import type { BlobDownload } from './blob-download.ts';
+import { LentBytes } from './lent-bytes.ts';
 import type { RequestOutcome } from './schedule/request-ends.ts';
 import type { RequestState } from './schedule/state.ts';
 
@@ -27,9 +28,6 @@ export interface OriginRequestsDeps {
   /** The origin ignores Range: all of the blob would come. From now on one member streams it. */
   readonly onWhole: (download: BlobDownload) => void;
 }
-
-/** Pieces of all turns at once: the window of the origin is at most eight of 4 MiB. */
-export const originBuffers = { maxBytes: 32 * 1024 * 1024, idleMs: 10_000 } as const;
 
 // The scheduler need not hear of each packet, but soon enough for a slow origin not to look like one that stands still.
 const progressStepBytes = 64 * 1024;
@@ -99,7 +97,7 @@ async function takePieces(
   let range = pieceRange(plan, index);
   let reportedAt = startAt;
   let reportedMs = Number.NEGATIVE_INFINITY;
-  const target = new PieceTarget(deps.pool);
+  const target = new LentBytes(deps.pool);
   try {
     await target.fit(range.end - range.start, signal);
     for await (const chunk of deps.bucket.isUnlimited ? chunks : pacedChunks(chunks, deps.bucket, signal)) {
@@ -134,33 +132,6 @@ async function takePieces(
     target.release();
   }
   return position - startAt;
-}
-
-/** Where the bytes of one piece after the other are gathered: in a lent buffer, as large as the piece needs. */
-class PieceTarget {
-  readonly #pool: BufferPool;
-  #buffer: Buffer | undefined;
-  bytes: Buffer = Buffer.alloc(0);
-
-  constructor(pool: BufferPool) {
-    this.#pool = pool;
-  }
-
-  async fit(sizeBytes: number, signal: AbortSignal): Promise<void> {
-    const neededBytes = bufferSize(sizeBytes);
-    if (this.#buffer?.length !== neededBytes) {
-      this.release();
-      this.#buffer = await this.#pool.acquire(neededBytes, signal);
-    }
-    this.bytes = this.#buffer.subarray(0, sizeBytes);
-  }
-
-  /** Nobody reads the buffer any more: the store has written it, or failed to. */
-  release(): void {
-    const buffer = this.#buffer;
-    this.#buffer = undefined;
-    if (buffer !== undefined) this.#pool.release(buffer);
-  }
 }
 
 /** Lets bytes pass at the rate of the bucket, so few at once that they keep trickling: the others would believe that the turn stands still. */

@@ -4,6 +4,7 @@ import type { PeerId } from '../content/peer-id.ts';
 import { pieceHash } from '../content/piece-hash.ts';
 import { pieceRange, planPieces, runRange } from '../content/piece-plan.ts';
 import { type BlobKey, type NodeIdentity, type SignedPiece, signPiece } from '../content/signed-piece.ts';
+import type { BufferPool } from '../lib/buffer-pool.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
 import { SingleFlight } from '../lib/single-flight.ts';
@@ -14,6 +15,7 @@ import { PeerError } from '../peer/errors.ts';
 import type { BlobHandle, BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
+import { LentBytes } from './lent-bytes.ts';
 import type { SwarmMetrics } from './swarm-metrics.ts';
 import { type PacedRun, UploadPace } from './upload-pace.ts';
 import { UploadQueue, type UploadTicket } from './upload-queue.ts';
@@ -30,6 +32,8 @@ export interface PieceShareDeps {
   readonly metrics: SwarmMetrics;
   readonly bans: BanList;
   readonly bucket: TokenBucket;
+  /** Lends the buffer in which a piece of a complete blob is checked, one to each run. */
+  readonly pool: BufferPool;
   readonly findDownload: (digest: Digest) => BlobDownload | undefined;
   /** Told when a complete blob does not match its digest or its own piece hashes. */
   readonly onRot: (digest: Digest, what: string) => void;
@@ -157,7 +161,7 @@ export class PieceShare implements PieceSource {
     const all = await this.#signedPieces(blob, signal);
     const handle = await this.#deps.blobs.openBlob(digest);
     // One piece at a time is read, checked and then handed out from memory.
-    let buffer: Buffer | undefined;
+    const piece = new LentBytes(this.#deps.pool);
     let loaded = -1;
     return {
       blob,
@@ -168,44 +172,24 @@ export class PieceShare implements PieceSource {
         if (current === undefined || position < current.start || position >= current.end) {
           index = first;
           while (pieceRange(plan, index).end <= position) index += 1;
-          buffer ??= Buffer.allocUnsafe(Math.min(plan.pieceBytes, record.sizeBytes));
-          await this.#load(handle, blob, all[index], buffer, index);
+          loaded = -1;
+          const range = pieceRange(plan, index);
+          await piece.fit(range.end - range.start, signal);
+          const isWhole = (await readUpTo(handle, piece.bytes, range.start)) === piece.bytes.length;
+          if (!isWhole || Buffer.compare(pieceHash(piece.bytes), all[index]?.hash ?? noHash) !== 0)
+            throw this.#rotten(digest, `piece ${index} does not match its hash`);
           loaded = index;
         }
-        const range = pieceRange(plan, index);
-        const bytes = (buffer ?? Buffer.alloc(0)).subarray(
-          position - range.start,
-          Math.min(range.end - range.start, position - range.start + target.length),
-        );
+        const from = position - pieceRange(plan, index).start;
+        const bytes = piece.bytes.subarray(from, from + target.length);
         target.set(bytes);
         return bytes.length;
       },
-      close: () => handle.close(),
+      close: async () => {
+        // A read that is under way writes into the buffer until then.
+        await handle.close().finally(() => piece.release());
+      },
     };
-  }
-
-  async #load(
-    handle: BlobHandle,
-    blob: BlobKey,
-    piece: SignedPiece | undefined,
-    buffer: Buffer,
-    index: number,
-  ): Promise<void> {
-    const range = pieceRange(planPieces(blob.sizeBytes), index);
-    const length = range.end - range.start;
-    let filled = 0;
-    while (filled < length) {
-      const count = await handle.read(buffer.subarray(filled, length), range.start + filled);
-      if (count === 0) break;
-      filled += count;
-    }
-    if (
-      filled === length &&
-      piece !== undefined &&
-      Buffer.compare(pieceHash(buffer.subarray(0, length)), piece.hash) === 0
-    )
-      return;
-    throw this.#rotten(blob.digest, `piece ${index} does not match its hash`);
   }
 
   #rotten(digest: Digest, what: string): PeerError {
@@ -337,4 +321,17 @@ export class PieceShare implements PieceSource {
     const message = code === 'PEER_BUSY' ? 'others are being sent to' : 'the pieces are not here';
     return new PeerError(code, message, { details: { peer, digest, retryAfterMs } });
   }
+}
+
+const noHash = new Uint8Array();
+
+/** Reads until the target is full or the blob ends; returns how many bytes. */
+async function readUpTo(handle: BlobHandle, target: Buffer, position: number): Promise<number> {
+  let filled = 0;
+  while (filled < target.length) {
+    const count = await handle.read(target.subarray(filled), position + filled);
+    if (count === 0) break;
+    filled += count;
+  }
+  return filled;
 }

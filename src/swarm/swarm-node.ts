@@ -1,5 +1,5 @@
 import type { PeerId } from '../content/peer-id.ts';
-import { BufferPool } from '../lib/buffer-pool.ts';
+import type { BufferPool } from '../lib/buffer-pool.ts';
 import type { Logger } from '../lib/logger.ts';
 import { TaskGroup } from '../lib/task-group.ts';
 import { TokenBucket } from '../lib/token-bucket.ts';
@@ -14,13 +14,14 @@ import { DownloadPace } from './download-pace.ts';
 import { SwarmError } from './errors.ts';
 import { Healing } from './healing.ts';
 import { Ledger, logFieldsOf } from './ledger.ts';
+import { createPiecePool } from './lent-bytes.ts';
 import { listPeers } from './list-peers.ts';
 import { MemberLinks } from './member-links.ts';
 import { MemberTalk } from './member-talk.ts';
 import { swarmProtocol } from './messages.ts';
 import { countProgress, type ObserveDeps, observeDownloads } from './observe-downloads.ts';
 import type { SwarmOptions } from './options.ts';
-import { type OriginRequestsDeps, originBuffers } from './origin-requests.ts';
+import type { OriginRequestsDeps } from './origin-requests.ts';
 import { Patience } from './patience.ts';
 import { PeerBans } from './peer-bans.ts';
 import { noRequest, type PeerRequestsDeps, takeGivenPiece } from './peer-requests.ts';
@@ -65,7 +66,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #share: PieceShare;
   readonly #completion: CompletionDeps;
   readonly #tasks: TaskGroup;
-  readonly #originPool: BufferPool;
+  readonly #piecePool: BufferPool;
   readonly #downloads = new Map<Digest, BlobDownload>();
   readonly #ledger: Ledger;
   readonly #patience: Patience;
@@ -89,7 +90,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#scheduler = new Scheduler({ self: identity.peerId, clock, random }, options.schedule);
     this.#patience = new Patience({ clock, scheduler: this.#scheduler }, options);
     const tasks = this.#tasks;
-    this.#originPool = new BufferPool(clock, originBuffers);
+    this.#piecePool = createPiecePool(clock, options.uploadSlots);
     const retry = (requests: readonly BlobRequest[]) => void this.#fetch(requests);
     this.#resumption = new Resumption({ clock, random, tasks, retry }, options);
     const completed = new CompletedBlobs({ ...deps, tasks });
@@ -156,13 +157,11 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     );
     this.#share = new PieceShare(
       {
-        blobs: deps.blobs,
-        identity,
-        clock,
-        logger,
+        ...deps,
         metrics: this.#metrics,
         bans: this.#bans.list,
         bucket: new TokenBucket(clock, { rateBytesPerSecond: options.uploadBytesPerSecond }),
+        pool: this.#piecePool,
         findDownload: (digest) => this.#downloads.get(digest),
         onRot: (digest, what) => {
           this.#share.forget(digest);
@@ -208,7 +207,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       origin: deps.origin,
       identity,
       bucket,
-      pool: this.#originPool,
+      pool: this.#piecePool,
       clock,
       logger,
       onProgress,
@@ -321,7 +320,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     for (const download of this.#downloads.values()) this.#deps.onTransferEnd?.(download.transfer());
     this.#links.close();
     await this.#tasks.stop();
-    this.#originPool.trim();
+    this.#piecePool.trim();
   }
 
   #decideSoon(): void {

@@ -14,8 +14,8 @@ export interface UploadTicket {
   readonly grant: () => void;
 }
 
-// Small pieces do not wait behind large ones; bounded all the same.
-const urgentSlots = 8;
+/** Beside the others: small pieces do not wait behind large ones; bounded all the same. */
+export const urgentSlots = 8;
 
 export class UploadQueue {
   readonly #slots: number;

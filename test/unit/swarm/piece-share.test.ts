@@ -10,6 +10,7 @@ import { generateIdentity, type PeerIdentity } from '../../../src/peer/identity.
 import { createMemoryStore } from '../../../src/store/memory/memory-store.ts';
 import { BanList } from '../../../src/swarm/bans.ts';
 import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
+import { createPiecePool } from '../../../src/swarm/lent-bytes.ts';
 import { PieceShare } from '../../../src/swarm/piece-share.ts';
 import { createSwarmMetrics } from '../../../src/swarm/swarm-metrics.ts';
 import { noMetrics } from '../../../src/telemetry/metrics.ts';
@@ -52,6 +53,7 @@ function setUp(
       };
     },
   });
+  const pool = createPiecePool(clock, 4);
   const share = new PieceShare(
     {
       blobs,
@@ -61,13 +63,14 @@ function setUp(
       metrics: createSwarmMetrics(noMetrics),
       bans,
       bucket: new TokenBucket(clock, { rateBytesPerSecond: options.rateBytesPerSecond }),
+      pool,
       findDownload: () => options.download,
       onRot: (_, what) => rot.push(what),
       onSent: (_, bytes) => sent.push(bytes),
     },
     { slots: options.slots ?? 4, maxWaiting: options.maxWaiting ?? 1, retryAfterMs: 70 },
   );
-  return { clock, share, blobs, bans, rot, sent, reads };
+  return { clock, pool, share, blobs, bans, rot, sent, reads };
 }
 
 async function drain(run: PieceRun): Promise<Buffer> {
@@ -116,8 +119,23 @@ describe('what a node gives of a complete blob', () => {
     expect(reads.opened).toBe(1);
   });
 
+  it('is checked in one buffer, lent while the run lasts', async () => {
+    const { share, blobs, pool } = setUp();
+    const { bytes, key, pieces } = makeBlob(self, 2 * MiB, 1);
+    await blobs.writeBlob(key.digest, bytes);
+    await blobs.writeSignedPieces(key.digest, pieces);
+    const run = await share.openPieces(peer.peerId, key.digest, 4, 3, signal);
+    expect(pool.usedBytes).toBe(0);
+    expect(Buffer.compare(await drain(run), bytes.subarray(run.start, run.end))).toBe(0);
+    expect(pool.usedBytes).toBe(0.5 * MiB);
+    run.release(0);
+    await vi.waitFor(() => expect(pool.usedBytes).toBe(0));
+    await expect(drain(run)).rejects.toThrow('given back');
+    expect(pool.usedBytes).toBe(0);
+  });
+
   it('is not given when it rotted, and that is told', async () => {
-    const { share, blobs, rot, reads } = setUp();
+    const { pool, share, blobs, rot, reads } = setUp();
     const { bytes, key, pieces } = makeBlob(self, 2 * MiB, 1);
     await blobs.writeBlob(key.digest, bytes);
     await blobs.writeSignedPieces(key.digest, pieces);
@@ -126,6 +144,7 @@ describe('what a node gives of a complete blob', () => {
     await expect(drain(run)).rejects.toMatchObject({ code: 'PEER_ABSENT' });
     expect(rot).toEqual(['piece 6 does not match its hash']);
     run.release(0);
+    await vi.waitFor(() => expect(pool.usedBytes).toBe(0));
   });
 
   it('is not signed when it rotted before it was ever signed', async () => {

@@ -1,6 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { SignedPiece } from '../../../src/content/signed-piece.ts';
-import { BufferPool } from '../../../src/lib/buffer-pool.ts';
 import { silentLogger } from '../../../src/lib/logger.ts';
 import { TokenBucket } from '../../../src/lib/token-bucket.ts';
 import { OriginError } from '../../../src/origin/errors.ts';
@@ -13,7 +12,8 @@ import { BanList } from '../../../src/swarm/bans.ts';
 import type { BlobDownload } from '../../../src/swarm/blob-download.ts';
 import { DownloadPace } from '../../../src/swarm/download-pace.ts';
 import { SwarmError } from '../../../src/swarm/errors.ts';
-import { type OriginRequestsDeps, originBuffers, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
+import { createPiecePool } from '../../../src/swarm/lent-bytes.ts';
+import { type OriginRequestsDeps, runOriginRequest } from '../../../src/swarm/origin-requests.ts';
 import { type PeerRequestsDeps, runPeerRequest, takeGivenPiece } from '../../../src/swarm/peer-requests.ts';
 import type { RequestState } from '../../../src/swarm/schedule/state.ts';
 import { createSwarmMetrics } from '../../../src/swarm/swarm-metrics.ts';
@@ -293,7 +293,7 @@ describe('a turn at the origin', () => {
       origin,
       identity: self,
       bucket,
-      pool: new BufferPool(kit.clock, originBuffers),
+      pool: createPiecePool(kit.clock, 8),
       clock: kit.clock,
       logger: silentLogger,
       onProgress: (_, receivedBytes) => progress.push(receivedBytes),
