@@ -103,7 +103,7 @@ async function takePieces(
     for await (const chunk of deps.bucket.isUnlimited ? chunks : pacedChunks(chunks, deps.bucket, signal)) {
       signal.throwIfAborted();
       let at = 0;
-      while (at < chunk.length) {
+      while (at < chunk.length && position < endAt) {
         const count = Math.min(chunk.length - at, range.end - position);
         target.bytes.set(chunk.subarray(at, at + count), position - range.start);
         at += count;
@@ -115,7 +115,7 @@ async function takePieces(
             deps.onStored(download, index, request, target.bytes);
         }
         index += 1;
-        if (index >= plan.pieceCount) break;
+        if (position >= endAt) break;
         range = pieceRange(plan, index);
         await target.fit(range.end - range.start, signal);
       }
