@@ -27,6 +27,10 @@ export class LentBytes {
     this.#pool = pool;
   }
 
+  get isReleased(): boolean {
+    return this.#isReleased;
+  }
+
   /** Makes `bytes` so long; what they held is lost. One call at a time. */
   async fit(sizeBytes: number, signal: AbortSignal): Promise<void> {
     if (this.#isReleased) throw new Error('the buffer was given back');

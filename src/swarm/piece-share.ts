@@ -176,6 +176,8 @@ export class PieceShare implements PieceSource {
           const range = pieceRange(plan, index);
           await piece.fit(range.end - range.start, signal);
           const isWhole = (await readUpTo(handle, piece.bytes, range.start)) === piece.bytes.length;
+          // The bytes may be another's by now: nothing that can be said of this blob.
+          if (piece.isReleased) throw new Error('the run ended meanwhile');
           if (!isWhole || Buffer.compare(pieceHash(piece.bytes), all[index]?.hash ?? noHash) !== 0)
             throw this.#rotten(digest, `piece ${index} does not match its hash`);
           loaded = index;

@@ -37,7 +37,7 @@ function setUp(
   const bans = new BanList(clock, { banMs: 1_000 });
   const rot: string[] = [];
   const sent: number[] = [];
-  const reads = { rottenAt: -1, opened: 0 };
+  const reads = { rottenAt: -1, opened: 0, delivered: Promise.resolve() };
   const blobs = alterBlobs(store.blobs, {
     openBlob: async (digest) => {
       reads.opened += 1;
@@ -48,6 +48,7 @@ function setUp(
           const count = await handle.read(target, position);
           const at = reads.rottenAt - position;
           if (reads.rottenAt >= 0 && at >= 0 && at < count) target[at] = (target[at] ?? 0) ^ 1;
+          await reads.delivered;
           return count;
         },
       };
@@ -132,6 +133,24 @@ describe('what a node gives of a complete blob', () => {
     await vi.waitFor(() => expect(pool.usedBytes).toBe(0));
     await expect(drain(run)).rejects.toThrow('given back');
     expect(pool.usedBytes).toBe(0);
+  });
+
+  it('is not called rotten for bytes that came when its buffer had been lent to another', async () => {
+    const { share, blobs, pool, rot, reads } = setUp();
+    const { bytes, key, pieces } = makeBlob(self, 2 * MiB, 1);
+    await blobs.writeBlob(key.digest, bytes);
+    await blobs.writeSignedPieces(key.digest, pieces);
+    const run = await share.openPieces(peer.peerId, key.digest, 4, 3, signal);
+    const delivery = Promise.withResolvers<void>();
+    reads.delivered = delivery.promise;
+    const reading = drain(run);
+    await vi.waitFor(() => expect(pool.usedBytes).toBe(0.5 * MiB));
+    run.release(0);
+    await vi.waitFor(() => expect(pool.usedBytes).toBe(0));
+    (await pool.acquire(0.5 * MiB, signal)).fill(0);
+    delivery.resolve();
+    await expect(reading).rejects.toThrow('ended meanwhile');
+    expect(rot).toEqual([]);
   });
 
   it('is not given when it rotted, and that is told', async () => {
