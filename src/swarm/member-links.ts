@@ -13,8 +13,8 @@ import { decodeFrame, encodeFrame, encodeMessage, type SwarmMessage, swarmProtoc
  *
  * The hello says where the peer's bulk plane listens; from then on the end with the lesser ID opens a direct channel there, where a message
  * costs a quarter. The end that takes it says `moved` behind the last frame that it sends on the first channel, and then the other; what comes on
- * the direct one is read behind the other's `moved`, so that nothing overtakes. Where no direct channel can be had the first goes on. From
- * then on the end of either is that of the link.
+ * the direct one is read behind the other's `moved`, so that nothing overtakes. Where no direct channel can be had the first goes on, and the
+ * direct one is tried again later. Once both have moved the end of either is that of the link.
  */
 export interface LinkEvents {
   /** The peer said hello: its bulk address is known. */
@@ -41,7 +41,10 @@ interface Link {
   /** Settles when the peer has said its last on the first channel, or the link is gone. */
   readonly peerMoved: PromiseWithResolvers<void>;
   isOpening: boolean;
+  /** A direct channel is there, being made, or waiting to be tried again. */
   isOpeningDirect: boolean;
+  directFailures: number;
+  cancelRetry: () => void;
   /** Messages as they go on the wire. */
   outbox: Uint8Array[];
   outboxBytes: number;
@@ -68,6 +71,10 @@ const prepareAfterMs = 1_000;
 
 // The other end has moved as soon as it has taken the channel, but for a node that is starved of CPU.
 const movedWithinMs = 10_000;
+
+// Handshakes of nodes that all start at once may come too late, of 32 on two cores every tenth did; what a pull says costs four times as much without.
+const retryDirectMinMs = 10_000;
+const retryDirectMaxMs = 600_000;
 
 // A handshake costs both ends some milliseconds and an idle channel some 50 KiB.
 const maxEagerLinks = 64;
@@ -191,6 +198,8 @@ export class MemberLinks {
         peerMoved: Promise.withResolvers(),
         isOpening: false,
         isOpeningDirect: false,
+        directFailures: 0,
+        cancelRetry: () => {},
         outbox: [],
         outboxBytes: 0,
         isFlushing: false,
@@ -294,9 +303,19 @@ export class MemberLinks {
         this.#attachDirect(peer, link, channel);
         if (link.hasPeerMoved) this.#move(peer, link);
       } catch (error) {
-        // Not tried again on this link: what can be said can be said without.
         this.#logger.debug({ peer, error }, 'direct channel cannot be opened');
+        this.#retryDirect(peer, link);
       }
+    });
+  }
+
+  #retryDirect(peer: PeerId, link: Link): void {
+    if (this.#links.get(peer) !== link) return;
+    const waitMs = Math.min(retryDirectMinMs * 2 ** link.directFailures, retryDirectMaxMs);
+    link.directFailures += 1;
+    link.cancelRetry = this.#clock.schedule(waitMs, () => {
+      link.isOpeningDirect = false;
+      this.#openDirect(peer, link);
     });
   }
 
@@ -314,7 +333,10 @@ export class MemberLinks {
       cancel();
       if (link.direct !== channel) return;
       if (link.hasMoved || link.hasPeerMoved) this.#drop(peer, link);
-      else link.direct = undefined;
+      else {
+        link.direct = undefined;
+        if (link.isOpeningDirect) this.#retryDirect(peer, link);
+      }
     });
     this.#listen(peer, link, channel);
   }
@@ -370,5 +392,6 @@ function takeFrame(outbox: Uint8Array[]): Uint8Array {
 function closeLink(link: Link): void {
   for (const channel of link.channels) channel.close();
   link.direct?.close();
+  link.cancelRetry();
   link.peerMoved.resolve();
 }

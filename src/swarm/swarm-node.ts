@@ -97,6 +97,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#healing = new Healing({ ...deps, completed, tasks, fetch: (request) => void this.#fetch([request]) });
     const bansDeps = { ...deps, self: identity.peerId, scheduler: this.#scheduler, metrics: this.#metrics };
     this.#bans = new PeerBans({ ...bansDeps, decideSoon: () => this.#decideSoon() }, options);
+    const prepareBulk = (peer: PeerId) => {
+      const address = this.#links.findAddress(peer);
+      if (address !== undefined) deps.bulk.prepare(peer, address);
+    };
     this.#links = new MemberLinks(
       { network, direct: deps.direct, clock, logger, tasks: this.#tasks },
       { bulkPort: options.bulkPort, bulkHost: options.bulkHost, zone: options.zone },
@@ -104,6 +108,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         ready: (peer, zone) => {
           this.#scheduler.peerSeen(peer, options.zone !== '' && zone === options.zone);
           if (this.#bans.list.has(peer)) this.#scheduler.ban(peer);
+          else prepareBulk(peer);
           this.#decideSoon();
         },
         message: (peer, message) => {
@@ -148,10 +153,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
           this.#metrics.sentBytes.add(bytes);
         },
         mayGive: options.uploadBytesPerSecond === 0,
-        onMeet: (peer) => {
-          const address = this.#links.findAddress(peer);
-          if (address !== undefined) deps.bulk.prepare(peer, address);
-        },
+        onMeet: prepareBulk,
       },
       this.#links,
     );
@@ -259,9 +261,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
         this.#links.prepare(change.peer);
         this.#talk.peerBack(change.peer);
       }),
-      deps.directory.onProvider((digest, provider) => {
-        if (this.#downloads.has(digest)) this.#talk.meet(digest, provider);
-      }),
+      deps.directory.onProvider((digest, provider) => this.#talk.meet(digest, provider)),
     );
     for (const { peer } of network.peers()) this.#links.prepare(peer);
     this.#tick();

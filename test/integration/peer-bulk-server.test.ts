@@ -131,9 +131,10 @@ describe('HTTP on TLS', () => {
     expect(source.openRuns).toBe(0);
   });
 
-  it('closes a connection that rests, on the clock it was given', async () => {
+  it('closes a connection that rests beside another of the same peer, on the clock it was given', async () => {
     const clock = new FakeClock(Date.now());
     const server = await start({}, { clock });
+    const older = await open(server);
     const client = await open(server);
     client.socket.write(get(0));
     await vi.waitFor(() => expect(source.releasedBytes).toHaveLength(1), patience);
@@ -144,6 +145,8 @@ describe('HTTP on TLS', () => {
     clock.advance(65_000);
     await client.untilClosed();
     expect(client.statuses()).toEqual([206, 206]);
+    expect(older.socket.destroyed).toBe(false);
+    older.socket.destroy();
     // Nothing is left to be checked.
     await vi.waitFor(() => {
       clock.advance(10_000);

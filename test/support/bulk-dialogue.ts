@@ -64,9 +64,9 @@ export function startBulkDialogue(dialogue: BulkDialogueOptions) {
     statuses: () => [...text().matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status)),
     say: (bytes: string) => mine.write(bytes, 'latin1'),
     /** Moves time as the server does, which looks at all its connections after each step. */
-    async pass(spanMs: number): Promise<void> {
+    async pass(spanMs: number, mayStay = false): Promise<void> {
       await clock.advanceAsync(spanMs);
-      connection.check(clock.nowMs());
+      connection.check(clock.nowMs(), () => mayStay);
       await clock.advanceAsync(0);
     },
     until: (condition: () => void) => vi.waitFor(condition, patience),

@@ -26,6 +26,7 @@ export const bulkClientOptions: BulkClientOptions = {
   stallTimeoutMs: 15_000,
   maxConnectionsPerPeer: 4,
   maxIdleConnections: 64,
+  maxKeptConnections: 32,
   idleMs: 30_000,
   bufferBytes: 48 * 1024 * 1024,
   bufferIdleMs: 30_000,

@@ -57,6 +57,8 @@ export function bulkClientOptions(config: Config): BulkClientOptions {
     // As many as requests run to one peer, and one to spare for a hedge.
     maxConnectionsPerPeer: 4,
     maxIdleConnections: 64,
+    // About 50 KiB at each end; a pull that begins with all its members has its handshakes behind it.
+    maxKeptConnections: 32,
     // Below the server's 60 s, so that a request never meets a connection that is just being closed.
     idleMs: 30_000,
     bufferBytes: config.swarm.bufferBytes,

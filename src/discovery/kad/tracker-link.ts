@@ -56,7 +56,7 @@ interface Pending {
 }
 
 /**
- * The one channel to a tracker: opened by the first request, kept, requests pipelined in order within a window. When it closes,
+ * The one channel to a tracker: opened by the first request at the latest, kept, requests pipelined in order within a window. When it closes,
  * everything unanswered fails at once; whoever asked decides what to do about it.
  */
 export class TrackerLink {
@@ -96,6 +96,11 @@ export class TrackerLink {
     this.#queue.push({ message, result, found: [], isFull: false, sentAtMs: 0 });
     this.#pump();
     return result.promise;
+  }
+
+  /** Opens the channel before there is something to ask; nothing comes of it when that fails. */
+  prepare(): void {
+    if (!this.isOpen) this.#open();
   }
 
   close(): void {

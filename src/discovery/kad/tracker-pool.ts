@@ -1,9 +1,16 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import { delay } from '../../lib/clock.ts';
 import type { DigestKey } from '../digest-key.ts';
 import type { Holding } from '../directory.ts';
 import type { LinkAnswer, LinkRequest } from './tracker-link.ts';
 import type { TrackerService } from './tracker-service.ts';
 import { TrackerShare, type TrackerShareDeps, type TrackerShareOptions } from './tracker-share.ts';
+
+// In a fleet that begins a pull together each node would otherwise open a channel to most others in its busiest moment.
+const maxPrepared = 64;
+
+// Two who dial each other at once have two connections for a moment; a channel on the one to be closed would not last.
+const prepareAfterMs = 2_000;
 
 /** All trackers this node talks to, itself included: its own is asked by calls, the others through their shares. */
 export class TrackerPool {
@@ -12,6 +19,7 @@ export class TrackerPool {
   readonly #deps: TrackerShareDeps;
   readonly #options: TrackerShareOptions;
   readonly #shares = new Map<PeerId, TrackerShare>();
+  #preparing = 0;
 
   constructor(service: TrackerService, deps: TrackerShareDeps, options: TrackerShareOptions) {
     this.#self = deps.network.self;
@@ -42,9 +50,20 @@ export class TrackerPool {
     for (const share of this.#shares.values()) share.repair();
   }
 
-  /** Tries a tracker at once that has just connected, however often it failed before. */
+  /** Tries a tracker at once that has just connected, however often it failed before; and opens the channel to any, but not of too many. */
   peerConnected(peer: PeerId): void {
     this.#shares.get(peer)?.retryNow();
+    const { network, tasks, clock } = this.#deps;
+    if (this.#shares.size + this.#preparing >= maxPrepared) return;
+    this.#preparing += 1;
+    tasks.run(async (signal) => {
+      try {
+        await delay(clock, prepareAfterMs, signal);
+        if (network.findPeer(peer) !== undefined) this.#share(peer).prepare();
+      } finally {
+        this.#preparing -= 1;
+      }
+    });
   }
 
   /** Gives up trackers that are neither used nor connected. */

@@ -141,6 +141,11 @@ export class TrackerShare {
     this.repair();
   }
 
+  /** Opens the channel before there is something to ask. */
+  prepare(): void {
+    if (!this.#isClosed) this.#link.prepare();
+  }
+
   /** Makes the tracker forget this node. */
   async leave(): Promise<void> {
     this.#assigned.clear();

@@ -30,7 +30,9 @@ export interface BulkClientOptions extends TransferOptions {
   readonly maxConnectionsPerPeer: number;
   /** Connections kept for later, to all peers together. */
   readonly maxIdleConnections: number;
-  /** How long one is kept; under the server's own limit. */
+  /** Peers to each of whom one connection is kept for as long as it lasts, and made beforehand. */
+  readonly maxKeptConnections: number;
+  /** How long any other is kept; under the server's own limit. */
   readonly idleMs: number;
   /** All piece buffers together; without a free one nothing is read. */
   readonly bufferBytes: number;
@@ -45,11 +47,9 @@ export function createBulkClient(deps: BulkClientDeps, options: BulkClientOption
 
 interface IdleConnection {
   readonly connection: BulkConnection;
-  readonly cancelTimer: () => void;
+  /** Absent for the one that is kept. */
+  readonly cancelTimer: (() => void) | undefined;
 }
-
-// A node that begins a pull with a large fleet will not ask all of it in its first second.
-const maxPrepared = 16;
 
 /** The connections to one peer at one address. */
 interface Lane {
@@ -70,6 +70,8 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
   readonly #running = new Set<Promise<void>>();
   #context: Promise<SecureContext> | undefined;
   #idleCount = 0;
+  /** Of these, those without an end. */
+  #keptCount = 0;
   /** Connections being made before anybody asked for them. */
   #preparing = 0;
 
@@ -95,7 +97,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
 
   prepare(peer: PeerId, address: BulkAddress): void {
     const key = laneKey(peer, address);
-    const isEnough = this.#preparing + this.#idleCount >= maxPrepared;
+    const isEnough = this.#preparing + this.#keptCount >= this.#options.maxKeptConnections;
     if (this.#lanes.has(key) || isEnough || this.#stopping.signal.aborted) return;
     const lane = this.#takeLane(key);
     this.#preparing += 1;
@@ -206,8 +208,7 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
 
   #takeIdle(lane: Lane): BulkConnection | undefined {
     for (let idle = lane.idle.pop(); idle !== undefined; idle = lane.idle.pop()) {
-      idle.cancelTimer();
-      this.#idleCount -= 1;
+      this.#uncount(idle);
       if (!idle.connection.isClosed) return idle.connection;
     }
     return undefined;
@@ -218,19 +219,27 @@ class TlsBulkClient implements BulkClient, AsyncDisposable {
       connection.destroy();
       return;
     }
-    const cancelTimer = this.#deps.clock.schedule(this.#options.idleMs, () => connection.destroy());
-    const idle = { connection, cancelTimer };
+    // What is used again is the last, so that the first is the one that stays.
+    const isKept = lane.idle.length === 0 && this.#keptCount < this.#options.maxKeptConnections;
+    const end = () => connection.destroy();
+    const idle = { connection, cancelTimer: isKept ? undefined : this.#deps.clock.schedule(this.#options.idleMs, end) };
     lane.idle.push(idle);
     this.#idleCount += 1;
+    if (isKept) this.#keptCount += 1;
     const onClose = () => {
       const at = lane.idle.indexOf(idle);
       if (at < 0) return;
       lane.idle.splice(at, 1);
-      this.#idleCount -= 1;
-      cancelTimer();
+      this.#uncount(idle);
       this.#dropLane(key, lane);
     };
     connection.rest(onClose, onStray);
+  }
+
+  #uncount({ cancelTimer }: IdleConnection): void {
+    this.#idleCount -= 1;
+    if (cancelTimer === undefined) this.#keptCount -= 1;
+    else cancelTimer();
   }
 
   #dropLane(key: string, lane: Lane): void {

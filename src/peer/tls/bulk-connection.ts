@@ -21,6 +21,8 @@ export interface ConnectDeps {
 /** A TLS record holds 16 KiB and each is delivered by itself; more room would stay empty. */
 const readBufferBytes = 64 * 1024;
 
+const keepAliveAfterMs = 20_000;
+
 /**
  * A verified connection to one peer, owned by one request at a time. Reads through `onread` into one buffer: 'data' events cost
  * twice the CPU time (libp2p.md 2.1).
@@ -48,6 +50,8 @@ export class BulkConnection {
     };
     this.#socket = connect(options);
     this.#socket.setNoDelay(true);
+    // It may be kept while nothing is asked, and what stands between the nodes may forget it.
+    this.#socket.setKeepAlive(true, keepAliveAfterMs);
     this.#socket.on('error', (error) => {
       this.#error = error;
     });

@@ -16,7 +16,7 @@ export interface RequestHandler {
 export interface ServerConnectionOptions {
   /** For the whole head of a request, from its first byte; also how long the first one may be waited for. */
   readonly headersTimeoutMs: number;
-  /** How long a connection is kept between requests. */
+  /** How long a connection is kept between requests, at the least. */
   readonly keepAliveMs: number;
   /** Longest time in which a peer takes no byte. */
   readonly stallTimeoutMs: number;
@@ -143,11 +143,13 @@ export class BulkServerConnection {
     this.#socket.destroy();
   }
 
-  /** Ends what takes too long; called a few times within the shortest of the times. */
-  check(nowMs: number): void {
+  /** Ends what takes too long, but for an idle connection that may stay; called a few times within the shortest of the times. */
+  check(nowMs: number, mayStay: () => boolean): void {
     if (this.#stage === 'ended') return;
-    if (nowMs >= this.#deadlineMs) this.#expire();
-    else if (this.#sender !== undefined && nowMs - this.#sampledMs >= this.#options.stallTimeoutMs) {
+    if (nowMs >= this.#deadlineMs) {
+      if (this.isIdle && mayStay()) this.#deadlineMs = nowMs + this.#options.keepAliveMs;
+      else this.#expire();
+    } else if (this.#sender !== undefined && nowMs - this.#sampledMs >= this.#options.stallTimeoutMs) {
       const bytes = this.#sender.isWaitingForPeer ? this.#sender.sentBytes : undefined;
       if (bytes !== undefined && bytes === this.#sampledBytes) this.#giveUp('PEER_STALLED', 'takes no bytes');
       this.#sampledMs = nowMs;

@@ -47,6 +47,9 @@ export interface BulkServer extends AsyncDisposable {
   readonly address: BulkAddress;
 }
 
+/** Of a connection that stays while nothing is said; a peer that has vanished is noticed. */
+const keepAliveAfterMs = 20_000;
+
 /** How often times are checked within the shortest of them: none is exceeded by more than a quarter of that one. */
 const checksPerTimeout = 4;
 
@@ -66,6 +69,8 @@ export async function startBulkServer(deps: BulkServerDeps, options: BulkServerO
     rejectUnauthorized: false,
     handshakeTimeout: options.handshakeTimeoutMs,
     noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: keepAliveAfterMs,
   });
   server.maxConnections = options.maxConnections;
   const bulk = new TlsBulkServer(server, deps, options);
@@ -215,13 +220,23 @@ class TlsBulkServer implements BulkServer {
     }
   }
 
+  /** Of the idle connections of a member the oldest stays: its next pull begins on it. */
+  #mayStay(connection: BulkServerConnection): boolean {
+    const { peer } = connection;
+    for (const socket of this.#socketsByPeer.get(peer) ?? []) {
+      const other = this.#connections.get(socket);
+      if (other?.isIdle === true) return other === connection && this.#deps.isMember(peer);
+    }
+    return false;
+  }
+
   /** One timer for all connections, and none while there is no connection. */
   #checkLater(): void {
     const { headersTimeoutMs, keepAliveMs, stallTimeoutMs, transferTimeoutMs } = this.#options;
     const shortestMs = Math.min(headersTimeoutMs, keepAliveMs, stallTimeoutMs, transferTimeoutMs);
     this.#cancelCheck = this.#deps.clock.schedule(shortestMs / checksPerTimeout, () => {
       const nowMs = this.#deps.clock.nowMs();
-      for (const connection of this.#connections.values()) connection.check(nowMs);
+      for (const connection of this.#connections.values()) connection.check(nowMs, () => this.#mayStay(connection));
       this.#cancelCheck = undefined;
       if (this.#connections.size > 0) this.#checkLater();
     });

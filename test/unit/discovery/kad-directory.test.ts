@@ -5,6 +5,7 @@ import { RendezvousRing } from '../../../src/discovery/rendezvous.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { DirectoryFleet, type FleetNode } from '../../support/directory-fleet.ts';
 import { testDigest } from '../../support/discovery.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
 import { patience } from '../../support/patience.ts';
 
 const { signal } = new AbortController();
@@ -146,6 +147,33 @@ describe('kad directory', () => {
     // The first contact of the new life compares summaries: it holds nothing.
     await again.directory.find([digest], signal);
     await vi.waitFor(async () => expect(await providersAt(asker)).toEqual([]), patience);
+  });
+
+  it('opens its channels before there is something to ask, and has them then', async () => {
+    const clock = new FakeClock();
+    fleet = new DirectoryFleet({}, clock);
+    const nodes = await join(4);
+    const [first] = nodes as [FleetNode];
+    const opened = vi.spyOn(first.network, 'openChannel');
+    await clock.advanceAsync(1_999);
+    expect(opened).not.toHaveBeenCalled();
+    // One that is gone by then is not tried.
+    await nodes[3]?.crash();
+    await clock.advanceAsync(1);
+    expect(opened.mock.calls.map(([peer]) => peer)).toEqual([nodes[1]?.peer, nodes[2]?.peer]);
+    await first.directory.announce([{ digest, holding: 'complete' }], signal);
+    expect(await providersAt(nodes[1] as FleetNode)).toMatchObject([{ peer: first.peer }]);
+    expect(opened).toHaveBeenCalledTimes(2);
+  });
+
+  it('opens no more than 64 of them beforehand', async () => {
+    const clock = new FakeClock();
+    fleet = new DirectoryFleet({}, clock);
+    const [first] = (await join(1)) as [FleetNode];
+    const opened = vi.spyOn(first.network, 'openChannel');
+    for (let at = 1; at <= 66; at += 1) await fleet.join(at);
+    await clock.advanceAsync(10_000);
+    expect(opened).toHaveBeenCalledTimes(64);
   });
 
   it('refuses calls after it has stopped', async () => {

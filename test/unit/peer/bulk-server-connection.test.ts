@@ -246,6 +246,16 @@ describe('the end of a connection', () => {
     expect(dialogue.text()).toHaveLength(before);
   });
 
+  it('waits for a connection that may stay, but not for half a request on it', async () => {
+    const dialogue = start();
+    await dialogue.pass(60_000, true);
+    await dialogue.pass(59_999);
+    expect(dialogue.theirs.destroyed).toBe(false);
+    dialogue.say('GET');
+    await dialogue.pass(10_000, true);
+    await dialogue.until(() => expect(dialogue.statuses()).toEqual([408]));
+  });
+
   it('never comes for a peer that waits for a slot', async () => {
     const dialogue = start();
     source.beforeOpen = never;
