@@ -61,6 +61,7 @@ export class MemberTalk {
   readonly #providers = new Map<Digest, Set<PeerId>>();
   /** Greeted and silent so far; the origin is not asked before they had their say. */
   readonly #silent = new Map<Digest, Set<PeerId>>();
+  readonly #listeners = new Set<() => void>();
   /** Lost with their link only, and to be greeted again soon. */
   readonly #lost = new Set<PeerId>();
   /** Pieces that enough members hold already, and the round since which the first of them waits to be told of. */
@@ -88,8 +89,16 @@ export class MemberTalk {
 
   forget(digest: Digest): void {
     this.#providers.delete(digest);
-    this.#silent.delete(digest);
     this.#unhurried.delete(digest);
+    const isHeardOut = this.isHeardOut(digest);
+    this.#silent.delete(digest);
+    if (!isHeardOut) this.#tellListeners();
+  }
+
+  /** Calls back when everybody greeted for a blob has answered or is gone, or the blob is no longer fetched; the returned function ends it. */
+  onHeardOut(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** Tells whether everybody greeted for this blob has answered or is gone. */
@@ -99,7 +108,7 @@ export class MemberTalk {
 
   /** The link to a peer is lost. One that stays connected says nothing of coming back: it is greeted anew after a while. */
   peerGone(peer: PeerId): void {
-    for (const silent of this.#silent.values()) silent.delete(peer);
+    for (const digest of this.#silent.keys()) this.#heard(digest, peer);
     const { clock, isConnected, tasks } = this.#deps;
     if (this.#lost.has(peer) || !isConnected(peer)) return;
     this.#lost.add(peer);
@@ -225,7 +234,7 @@ export class MemberTalk {
             this.#deps.onMark(peer, digest, piece, message.marks.subarray(at * markBytes, (at + 1) * markBytes));
         break;
       case 'leave':
-        this.#silent.get(digest)?.delete(peer);
+        this.#heard(digest, peer);
         this.#providers.get(digest)?.delete(peer);
         scheduler.memberLeft(digest, peer);
         break;
@@ -245,6 +254,15 @@ export class MemberTalk {
         if (message.piece.index < pieceCount) this.#deps.onPiece(peer, digest, message.piece, message.bytes);
         break;
     }
+  }
+
+  #heard(digest: Digest, peer: PeerId): void {
+    const silent = this.#silent.get(digest);
+    if (silent?.delete(peer) === true && silent.size === 0) this.#tellListeners();
+  }
+
+  #tellListeners(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   #tellWaiting(digest: Digest): void {
@@ -275,7 +293,7 @@ export class MemberTalk {
     const pieces = message.pieces === undefined ? undefined : Bitfield.decode(download.plan.pieceCount, message.pieces);
     // A member with another size talks of another blob: one of the two was lied to.
     if (message.sizeBytes !== download.sizeBytes || (message.pieces !== undefined && pieces === undefined)) return;
-    this.#silent.get(digest)?.delete(peer);
+    this.#heard(digest, peer);
     this.#providersOf(digest).add(peer);
     scheduler.peerSeen(peer, false);
     if (this.#deps.bans.shuns(peer)) scheduler.distrust(digest, [], [peer]);

@@ -1,9 +1,13 @@
 import { type Clock, delay } from '../lib/clock.ts';
 import { isAbort } from '../lib/errors.ts';
+import { raceAbort } from '../lib/race-abort.ts';
+import type { Digest } from '../oci/digest.ts';
 import type { PeerNetwork } from '../peer/peer-network.ts';
 import type { BlobDownload } from './blob-download.ts';
 import { type CompletionDeps, failDownload, finishDownload } from './completion.ts';
+import type { MemberTalk } from './member-talk.ts';
 import type { SwarmOptions } from './options.ts';
+import type { Lag } from './schedule/lag.ts';
 
 /**
  * How downloads begin: ingests opened -> known to the scheduler, so that pieces of peers may come -> announced to the directory,
@@ -15,8 +19,6 @@ export interface StartDeps {
   readonly clock: Clock;
   readonly onTransferStart?: () => void;
 }
-
-const hearOutStepMs = 5;
 
 export async function startDownloads(
   deps: StartDeps,
@@ -47,12 +49,46 @@ export async function startDownloads(
   if (network.peers().length > 0) {
     // Where the directory takes its time, those who start at the same moment are held up as well.
     await delay(clock, Math.min(settleMaxMs, Math.max(settleMs, clock.nowMs() - askedMs)), signal);
-    const until = clock.nowMs() + settleMaxMs;
-    const isQuiet = () => fetching.every(({ digest }) => talk.isHeardOut(digest));
-    while (!isQuiet() && clock.nowMs() < until) await delay(clock, hearOutStepMs, signal);
+    const digests = fetching.map(({ digest }) => digest);
+    await hearOut({ clock, talk, lag: scheduler.lag }, digests, settleMaxMs, signal);
   }
   for (const { digest } of fetching) scheduler.releaseOrigin(digest, 0);
   decideSoon();
+}
+
+export interface HearOutDeps {
+  readonly clock: Clock;
+  readonly talk: Pick<MemberTalk, 'isHeardOut' | 'onHeardOut'>;
+  readonly lag: Pick<Lag, 'moreMs'>;
+}
+
+/** Waits until all who were greeted have had their say or their time is up: a node that runs late hears late of them. */
+export async function hearOut(
+  { clock, talk, lag }: HearOutDeps,
+  digests: readonly Digest[],
+  limitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const isQuiet = () => digests.every((digest) => talk.isHeardOut(digest));
+  if (isQuiet()) return;
+  const startedMs = clock.nowMs();
+  const end = Promise.withResolvers<void>();
+  const endAfter = (waitMs: number): (() => void) =>
+    clock.schedule(waitMs, () => {
+      const restMs = startedMs + limitMs + lag.moreMs - clock.nowMs();
+      if (restMs > 0) cancelTimer = endAfter(restMs);
+      else end.resolve();
+    });
+  let cancelTimer = endAfter(limitMs);
+  const stopListening = talk.onHeardOut(() => {
+    if (isQuiet()) end.resolve();
+  });
+  try {
+    await raceAbort(end.promise, signal);
+  } finally {
+    stopListening();
+    cancelTimer();
+  }
 }
 
 async function open(completion: CompletionDeps, download: BlobDownload): Promise<boolean> {

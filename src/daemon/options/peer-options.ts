@@ -58,7 +58,7 @@ export function bulkClientOptions(config: Config): BulkClientOptions {
     maxConnectionsPerPeer: 4,
     maxIdleConnections: 64,
     // About 50 KiB at each end; a pull that begins with all its members has its handshakes behind it.
-    maxKeptConnections: 32,
+    maxKeptConnections: 16,
     // Below the server's 60 s, so that a request never meets a connection that is just being closed.
     idleMs: 30_000,
     bufferBytes: config.swarm.bufferBytes,

@@ -21,12 +21,17 @@ export class Lag {
     this.#options = options;
   }
 
+  /** How much longer than usual this node waits for others. */
+  get moreMs(): number {
+    return this.#lagMs < 1 ? 0 : steps * this.#lagMs;
+  }
+
   /** Takes in how late a tick came; returns the options as they are to be used until the next. */
   stretch(lateMs: number): ScheduleOptions {
     this.#lagMs = Math.max(0, lateMs, this.#lagMs * keptShare);
-    if (this.#lagMs < 1) return this.#options;
+    const { moreMs } = this;
+    if (moreMs === 0) return this.#options;
     const { takeoverMs, originStallMs, peerStallMs } = this.#options;
-    const moreMs = steps * this.#lagMs;
     return {
       ...this.#options,
       takeoverMs: takeoverMs + moreMs,

@@ -69,7 +69,7 @@ export class Scheduler {
   readonly #self: PeerId;
   readonly #clock: Clock;
   readonly #random: Random;
-  readonly #lag: Lag;
+  readonly lag: Lag;
   #options: ScheduleOptions;
   readonly #downloads = new Map<Digest, DownloadState>();
   readonly #peers = new Map<PeerId, PeerState>();
@@ -86,7 +86,7 @@ export class Scheduler {
     this.#self = deps.self;
     this.#clock = deps.clock;
     this.#random = deps.random;
-    this.#lag = new Lag(options);
+    this.lag = new Lag(options);
     this.#options = options;
   }
 
@@ -257,7 +257,7 @@ export class Scheduler {
 
   /** A tick came so late: while the event loop stood still nobody else was late, as far as this node can tell. */
   lagged(lateMs: number): void {
-    this.#options = this.#lag.stretch(lateMs);
+    this.#options = this.lag.stretch(lateMs);
     if (lateMs < excusedMs) return;
     const nowMs = this.#clock.nowMs();
     for (const request of this.#requests.values()) request.progressMs = Math.min(nowMs, request.progressMs + lateMs);

@@ -356,6 +356,34 @@ describe('the talk of a node', () => {
     return { ...kit, ...parts, identity, sent, state, take, members, provider };
   }
 
+  it('tells when the last one greeted is heard out, gone, or of no matter any more', async () => {
+    const { talk, digest: blob, provider, state } = await setUp();
+    let told = 0;
+    const stop = talk.onHeardOut(() => (told += 1));
+    const greet = (...peers: PeerId[]) => {
+      for (const peer of peers) talk.greet(blob, peer);
+    };
+    talk.meet(blob, provider(alice));
+    greet(bob);
+    talk.receive(alice, state());
+    talk.receive(alice, state());
+    expect(told).toBe(0);
+    talk.receive(bob, { kind: 'leave', digest: blob });
+    expect(told).toBe(1);
+    greet(alice);
+    talk.peerGone(alice);
+    expect(told).toBe(2);
+    talk.forget(blob);
+    expect(told).toBe(2);
+    greet(alice);
+    talk.forget(blob);
+    expect(told).toBe(3);
+    stop();
+    greet(alice);
+    talk.forget(blob);
+    expect(told).toBe(3);
+  });
+
   it('greets a provider once, again when it comes back, and not itself nor a banned one', async () => {
     const { talk, digest: blob, provider, take, bans, identity, met } = await setUp();
     bans.add(carol, 'signed wrong piece', '');
