@@ -38,6 +38,7 @@ import { bulkClientOptions, bulkServerOptions, tlsChannelsOptions } from './opti
 import { registryOptions } from './options/registry-options.ts';
 import { diskLimits, historyOptions, storeOptions, verifierOptions } from './options/store-options.ts';
 import { swarmOptions } from './options/swarm-options.ts';
+import { askOwnRegistry } from './own-request.ts';
 import { reannounceHeld } from './reannounce.ts';
 import { openTransferHistory } from './transfer-history.ts';
 import { watchUnexpectedErrors } from './unexpected.ts';
@@ -200,6 +201,7 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
   if (deps.ownsProcess === true) {
     // Not before there are doors to knock at, and not in the first pull.
     verifiers.prepare();
+    tasks.run((signal) => askOwnRegistry({ logger: part('daemon') }, registry.address, signal));
     tasks.run((signal) => compactMemory(clock, () => swarm.transfers().length === 0, signal));
   }
   const isLoopbackOnly = fleetSecret === undefined;
