@@ -202,7 +202,8 @@ export async function startDaemon(config: LoadedConfig['config'], deps: DaemonDe
     // Not before there are doors to knock at, and not in the first pull.
     verifiers.prepare();
     tasks.run((signal) => askOwnRegistry({ logger: part('daemon') }, registry.address, signal));
-    tasks.run((signal) => compactMemory(clock, () => swarm.transfers().length === 0, signal));
+    const isUnused = () => swarm.transfers().length === 0 && swarm.peers().every(({ sentBytes }) => sentBytes === 0);
+    tasks.run((signal) => compactMemory(clock, isUnused, signal));
   }
   const isLoopbackOnly = fleetSecret === undefined;
   if (isLoopbackOnly) health.set(loopbackOnly);
