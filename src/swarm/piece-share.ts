@@ -7,6 +7,7 @@ import { type BlobKey, type NodeIdentity, type SignedPiece, signPiece } from '..
 import type { BufferPool } from '../lib/buffer-pool.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../lib/logger.ts';
+import { readFully } from '../lib/read-fully.ts';
 import { SingleFlight } from '../lib/single-flight.ts';
 import type { TokenBucket } from '../lib/token-bucket.ts';
 import { createDigestHash, type Digest, digestAlgorithm } from '../oci/digest.ts';
@@ -175,7 +176,7 @@ export class PieceShare implements PieceSource {
           loaded = -1;
           const range = pieceRange(plan, index);
           await piece.fit(range.end - range.start, signal);
-          const isWhole = (await readUpTo(handle, piece.bytes, range.start)) === piece.bytes.length;
+          const isWhole = (await readFully(handle, piece.bytes, range.start)) === piece.bytes.length;
           // The bytes may be another's by now: nothing that can be said of this blob.
           if (piece.isReleased) throw new Error('the run ended meanwhile');
           if (!isWhole || Buffer.compare(pieceHash(piece.bytes), all[index]?.hash ?? noHash) !== 0)
@@ -326,14 +327,3 @@ export class PieceShare implements PieceSource {
 }
 
 const noHash = new Uint8Array();
-
-/** Reads until the target is full or the blob ends; returns how many bytes. */
-async function readUpTo(handle: BlobHandle, target: Buffer, position: number): Promise<number> {
-  let filled = 0;
-  while (filled < target.length) {
-    const count = await handle.read(target.subarray(filled), position + filled);
-    if (count === 0) break;
-    filled += count;
-  }
-  return filled;
-}

@@ -1,3 +1,4 @@
+import { readFully } from '../../lib/read-fully.ts';
 import type { Files } from './files.ts';
 
 /**
@@ -30,14 +31,8 @@ export class OpenFile {
   }
 
   /** Reads until the target is full or the file ends. */
-  async readFully(target: Uint8Array, position: number): Promise<number> {
-    let filled = 0;
-    while (filled < target.length) {
-      const count = await this.read(filled === 0 ? target : target.subarray(filled), position + filled);
-      if (count === 0) break;
-      filled += count;
-    }
-    return filled;
+  readFully(target: Uint8Array, position: number): Promise<number> {
+    return readFully(this, target, position);
   }
 
   write(bytes: Uint8Array, position: number): Promise<void> {

@@ -5,6 +5,7 @@ import { type NodeIdentity, signPiece } from '../../content/signed-piece.ts';
 import type { Clock } from '../../lib/clock.ts';
 import { isCode, toError } from '../../lib/errors.ts';
 import { raceAbort } from '../../lib/race-abort.ts';
+import { readFully } from '../../lib/read-fully.ts';
 import { createDigestHash, type Digest, digestAlgorithm } from '../../oci/digest.ts';
 import type { Repository } from '../../oci/repository.ts';
 import type { Origin } from '../../origin/origin.ts';
@@ -180,7 +181,8 @@ export class MemoryDownload implements Download {
         for (let index = this.#firstMissing(); index !== undefined; index = this.#firstMissing()) {
           signal.throwIfAborted();
           const bytes = Buffer.allocUnsafe(this.#sizeOf(index));
-          await readFully(handle, bytes, pieceRange(this.#plan, index).start);
+          const count = await readFully(handle, bytes, pieceRange(this.#plan, index).start);
+          if (count < bytes.length) throw new RangeError('the blob ends before its size');
           this.#bytes.peer += bytes.length;
           this.#peerBytes.set(peer, (this.#peerBytes.get(peer) ?? 0) + bytes.length);
           await this.#write(ingest, index, bytes);
@@ -334,13 +336,5 @@ class Reader implements DownloadReader {
       if (this.#download.isComplete || isCode(error, 'STORE_INGEST_CLOSED')) return undefined;
       throw error;
     }
-  }
-}
-
-async function readFully(handle: BlobHandle, target: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < target.length; ) {
-    const count = await handle.read(target.subarray(at), position + at);
-    if (count === 0) throw new RangeError('the blob ends before its size');
-    at += count;
   }
 }
