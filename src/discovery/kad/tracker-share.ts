@@ -143,7 +143,7 @@ export class TrackerShare {
 
   /** Opens the channel before there is something to ask. */
   prepare(): void {
-    if (!this.#isClosed) this.#link.prepare();
+    this.#link.prepare();
   }
 
   /** Makes the tracker forget this node. */

@@ -4,6 +4,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock } from '../../lib/clock.ts';
 import type { BulkAddress } from '../bulk.ts';
 import { bulkProtocol } from './certificate.ts';
+import { keepAliveAfterMs } from './keep-alive.ts';
 import { provePeer } from './secure-dial.ts';
 
 /** Takes what arrives on a connection while a request owns it. */
@@ -20,8 +21,6 @@ export interface ConnectDeps {
 
 /** A TLS record holds 16 KiB and each is delivered by itself; more room would stay empty. */
 const readBufferBytes = 64 * 1024;
-
-const keepAliveAfterMs = 20_000;
 
 /**
  * A verified connection to one peer, owned by one request at a time. Reads through `onread` into one buffer: 'data' events cost
@@ -50,7 +49,6 @@ export class BulkConnection {
     };
     this.#socket = connect(options);
     this.#socket.setNoDelay(true);
-    // It may be kept while nothing is asked, and what stands between the nodes may forget it.
     this.#socket.setKeepAlive(true, keepAliveAfterMs);
     this.#socket.on('error', (error) => {
       this.#error = error;

@@ -13,6 +13,7 @@ import { type BulkServerMetrics, createBulkServerMetrics } from './bulk-metrics.
 import { BulkServerConnection, type ServerConnectionOptions } from './bulk-server-connection.ts';
 import { BulkService, type BulkServiceOptions } from './bulk-service.ts';
 import { bulkProtocol, createCredentials, findSocketPeer, tlsOptions } from './certificate.ts';
+import { keepAliveAfterMs } from './keep-alive.ts';
 import { buffersPerRun } from './run-sender.ts';
 import { UnprovedSockets, type UnprovedSocketsOptions } from './unproved-sockets.ts';
 
@@ -46,9 +47,6 @@ export interface BulkServerOptions extends BulkServiceOptions, ServerConnectionO
 export interface BulkServer extends AsyncDisposable {
   readonly address: BulkAddress;
 }
-
-/** Of a connection that stays while nothing is said; a peer that has vanished is noticed. */
-const keepAliveAfterMs = 20_000;
 
 /** How often times are checked within the shortest of them: none is exceeded by more than a quarter of that one. */
 const checksPerTimeout = 4;

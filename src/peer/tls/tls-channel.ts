@@ -6,6 +6,7 @@ import { MessageQueue } from '../message-queue.ts';
 import type { PeerMetrics } from '../peer-metrics.ts';
 import { type Channel, maxMessageBytes } from '../peer-network.ts';
 import { FrameSplitter, frameOf } from './channel-frames.ts';
+import { keepAliveAfterMs } from './keep-alive.ts';
 
 export interface TlsChannelOptions {
   /** Bytes of frames the kernel has not taken yet. */
@@ -23,8 +24,6 @@ export interface TlsChannelDeps {
   readonly metrics: PeerMetrics;
   readonly clock: Clock;
 }
-
-const keepAliveAfterMs = 20_000;
 
 /** A channel on a TLS connection of its own: each message behind its length, as on a stream of libp2p. */
 export class TlsChannel implements Channel {
@@ -46,7 +45,6 @@ export class TlsChannel implements Channel {
     this.#received = new MessageQueue(options.maxReceiveQueueBytes);
     const { socket } = deps;
     socket.setNoDelay(true);
-    // Between pulls nothing is said, and what stands between the nodes may forget the connection.
     socket.setKeepAlive(true, keepAliveAfterMs);
     // What was wrong is in the close that follows; a channel's end never means success.
     socket.on('error', () => {});
