@@ -37,6 +37,22 @@ test('never writes a secret, one level down included', () => {
   }
 });
 
+test('masks in the line only, and leaves bytes and lists as they are', () => {
+  const { lines, logger } = captured('json');
+  const fields = {
+    request: Object.assign(Object.create(null), { token: 'p-1', path: '/x' }),
+    peers: ['a'],
+    none: null,
+  };
+  logger.info(fields, 'request');
+  expect(fields.request.token).toBe('p-1');
+  expect(JSON.parse(lines[0] ?? '')).toMatchObject({
+    request: { token: '[redacted]', path: '/x' },
+    peers: ['a'],
+    none: null,
+  });
+});
+
 test('writes an error with code, details and causes, and the stack of bugs only', () => {
   const { lines, logger } = captured('json');
   const cause = new CodedError('B_INNER', 'inside');
