@@ -9,7 +9,7 @@ import type { SummaryValue } from './set-summary.ts';
  * `/shoal/directory/1` (the peer network adds what is around the name): a node opens one channel to each of its trackers and asks on
  * it; the tracker answers and pushes on the same channel. Requests carry an id and are answered in order; an answer may come in parts.
  *
- *   announce  records what the sender holds or fetches, answered with the other providers
+ *   announce  records what the sender holds or fetches, answered with the other providers of what it fetches
  *   find      the same answer without a record
  *   withdraw  takes records back, answered with an empty answer
  *   leave     forgets every record of the sender, answered with an empty answer

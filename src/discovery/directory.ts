@@ -8,7 +8,7 @@ import type { Digest } from '../oci/digest.ts';
  */
 export interface Directory {
   /**
-   * Records what this node holds or fetches and returns who else does, in one round trip per tracker, batched over digests.
+   * Records what this node holds or fetches and returns who else does of what it fetches, in one round trip per tracker, batched over digests.
    * Answers of the trackers that came in time; an unreachable tracker is no error. Never includes this node.
    */
   announce(entries: readonly Announcement[], signal: AbortSignal): Promise<ReadonlyMap<Digest, readonly Provider[]>>;

@@ -65,6 +65,12 @@ export class RecordTable {
     return { before: undefined, rank };
   }
 
+  /** Returns what a record says, or undefined when there is none. */
+  find(key: DigestKey, slot: number): Holding | undefined {
+    const record = this.#find(key, slot);
+    return record === none ? undefined : holdingOf(at(this.#owner, record));
+  }
+
   /** Takes a record out; returns what it said, or undefined. */
   remove(key: DigestKey, slot: number): Holding | undefined {
     const record = this.#find(key, slot);

@@ -24,8 +24,13 @@ export interface TrackerAnswer {
   readonly isFull: boolean;
 }
 
-/** A provider that peers already fetching the digest should hear of. */
-export type OnArrival = (key: DigestKey, provider: Provider, fetchers: readonly PeerId[]) => void;
+/** A provider that peers already fetching the digest should hear of: from the tracker, or the provider was told of them and greets them. */
+export type OnArrival = (key: DigestKey, provider: Provider, fetchers: Fetchers) => void;
+
+export interface Fetchers {
+  readonly untold: readonly PeerId[];
+  readonly told: readonly PeerId[];
+}
 
 interface Lease {
   readonly peer: PeerId;
@@ -60,25 +65,26 @@ export class Tracker {
     return this.#leases.size;
   }
 
-  /** Records what a peer holds and answers who else does. */
+  /** Records what a peer holds and answers one that fetches who else does. */
   announce(peer: PeerId, entries: readonly KeyedAnnouncement[], nowMs: number, onArrival: OnArrival): TrackerAnswer {
     const lease = this.#lease(peer, nowMs);
     const found: FoundAt[] = [];
     const limit = providerLimit(entries.length);
     let isFull = false;
     entries.forEach(({ key, holding }, index) => {
+      // Who has all of it asks nobody.
+      const providers = holding === 'fetching' ? this.#pick(key, peer, limit) : [];
+      if (providers.length > 0) found.push({ index, providers });
       const isOver =
         this.#table.size >= this.#options.maxRecords || lease.summary.count >= this.#options.maxRecordsPerPeer;
-      if (isOver && !this.#has(key, lease.slot)) {
+      if (isOver && this.#table.find(key, lease.slot) === undefined) {
         isFull = true;
       } else {
         const { before, rank } = this.#table.put(key, lease.slot, holding);
         if (before !== undefined) lease.summary.remove(key, before);
         lease.summary.add(key, holding);
-        if (before === undefined) this.#tellFetchers(key, { peer, holding, rank }, onArrival);
+        if (before === undefined) this.#tellFetchers(key, { peer, holding, rank }, providers, onArrival);
       }
-      const providers = this.#pick(key, peer, limit);
-      if (providers.length > 0) found.push({ index, providers });
     });
     return { found, isFull };
   }
@@ -157,21 +163,24 @@ export class Tracker {
     return lease;
   }
 
-  #has(key: DigestKey, slot: number): boolean {
-    let has = false;
-    this.#table.visit(key, (other) => {
-      has ||= other === slot;
-    });
-    return has;
+  /** Tells whether the peer is still fetching the digest. */
+  isFetching(peer: PeerId, key: DigestKey): boolean {
+    const slot = this.#leases.get(peer)?.slot;
+    return slot !== undefined && this.#table.find(key, slot) === 'fetching';
   }
 
-  #tellFetchers(key: DigestKey, provider: Provider, onArrival: OnArrival): void {
+  #tellFetchers(key: DigestKey, provider: Provider, met: readonly Provider[], onArrival: OnArrival): void {
     const picked = new Sample<PeerId>(maxProvidersPerDigest, this.#random);
     this.#table.visit(key, (slot, holding) => {
       const other = this.#slots[slot]?.peer;
       if (other !== undefined && other !== provider.peer && holding === 'fetching') picked.offer(other);
     });
-    if (picked.items.length > 0) onArrival(key, provider, picked.items);
+    if (picked.items.length === 0) return;
+    const told = new Set(met.map(({ peer }) => peer));
+    onArrival(key, provider, {
+      told: picked.items.filter((peer) => told.has(peer)),
+      untold: picked.items.filter((peer) => !told.has(peer)),
+    });
   }
 
   #pick(key: DigestKey, asker: PeerId, limit: number): readonly Provider[] {

@@ -74,6 +74,18 @@ describe.each(Object.entries(implementations))('directory: %s', (_name, create) 
     expect(answers[2]?.[0]?.rank).toBeLessThan(answers[2]?.[1]?.rank ?? 0);
   });
 
+  it('answers who has all of it with nobody', async () => {
+    const [a, b] = [await join('a'), await join('b')];
+    const other = testDigest('other');
+    for (const each of [digest, other]) await a.directory.announce([{ digest: each, holding: 'fetching' }], signal);
+    const entries = [
+      { digest, holding: 'complete' },
+      { digest: other, holding: 'fetching' },
+    ] as const;
+    const answer = await b.directory.announce(entries, signal);
+    expect([answer.get(digest), answer.get(other)?.map(({ peer }) => peer)]).toEqual([[], [a.peer]]);
+  });
+
   it('shows every asker the same order', async () => {
     const seats = [await join('a'), await join('b'), await join('c'), await join('d')];
     for (const seat of seats) await seat.directory.announce([{ digest, holding: 'fetching' }], signal);

@@ -48,10 +48,16 @@ describe('tracker', () => {
         for (const each of steps) {
           model.apply(each);
           if (each.kind === 'announce') {
-            const answer = tracker.announce(each.peer, [each], model.nowMs, (arrived, provider, fetchers) => {
+            const answer = tracker.announce(each.peer, [each], model.nowMs, (arrived, provider, { told, untold }) => {
               expect([arrived, provider.peer]).toEqual([each.key, each.peer]);
-              expect(new Set(fetchers)).toEqual(model.fetchers(each.key, each.peer));
+              expect(new Set([...told, ...untold])).toEqual(model.fetchers(each.key, each.peer));
+              // So few are all named in the answer; who has all of it is answered nothing.
+              expect(each.holding === 'fetching' ? untold : told).toEqual([]);
             });
+            const others = model.providers(each.key).filter(([other]) => other !== each.peer);
+            expect((answer.found[0]?.providers ?? []).map(({ peer: of, holding }) => [of, holding])).toEqual(
+              each.holding === 'fetching' ? others : [],
+            );
             expect(answer.isFull).toBe(model.wasFull);
           }
           if (each.kind === 'withdraw') tracker.withdraw(each.peer, [each.key]);
@@ -60,6 +66,8 @@ describe('tracker', () => {
           if (each.kind === 'detach') tracker.detach(each.peer, model.nowMs);
           tracker.expire(model.nowMs);
           expect(tracker.records).toBe(model.size);
+          for (const of of peers)
+            for (const each of keys) expect(tracker.isFetching(of, each)).toBe(model.fetchers(each).has(of));
           const asker = testPeer('asker');
           for (const [index, each] of keys.entries()) {
             const found = tracker.find(asker, [each])[0]?.providers ?? [];
@@ -138,7 +146,7 @@ class Model {
     return this.#records.filter((each) => each.key === key).map((each) => [each.peer, each.holding]);
   }
 
-  fetchers(key: DigestKey, except: PeerId): Set<PeerId> {
+  fetchers(key: DigestKey, except?: PeerId): Set<PeerId> {
     const all = this.#records.filter((each) => each.key === key && each.holding === 'fetching' && each.peer !== except);
     return new Set(all.map((each) => each.peer));
   }

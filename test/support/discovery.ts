@@ -30,6 +30,7 @@ export const directoryOptions: KadDirectoryOptions = {
   rootLookupTimeoutMs: 300,
   maxToldPerDigest: 2048,
   pushDelayMs: 15,
+  latePushDelayMs: 60,
   maxPushesPerPeer: 20_000,
   expireIntervalMs: 5000,
   openTimeoutMs: 5000,

@@ -39,9 +39,10 @@ export const directoryOptions: KadDirectoryOptions = {
   // The trackers have said that they know nobody: a last look that the origin's first byte waits for.
   rootLookupTimeoutMs: 300,
   maxToldPerDigest: 2048,
-  // Whoever comes is answered with those before it and greets them itself: a push is for those that were not among the 64 it was told of, and a
-  // fleet of N that starts together should not send N * N of them.
   pushDelayMs: 200,
+  // Whoever comes is answered with those before it and greets them itself: a fleet of N that starts together should not send N * N pushes
+  // beside that in its busiest moment.
+  latePushDelayMs: 2_000,
   maxPushesPerPeer: 20_000,
   // Far below the grace, so that a peer that is gone is not named for long after it; a look costs what has expired.
   expireIntervalMs: 5_000,

@@ -19,6 +19,7 @@ import {
 } from '../directory-protocol.ts';
 import type { DiscoveryMetrics } from '../metrics.ts';
 import type { Tracker, TrackerAnswer, TrackerOptions } from '../tracker.ts';
+import { PushOutbox } from './push-outbox.ts';
 
 export interface TrackerServiceDeps {
   readonly network: PeerNetwork;
@@ -32,8 +33,10 @@ export interface TrackerServiceDeps {
 }
 
 export interface TrackerServiceOptions extends TrackerOptions {
-  /** How long arrivals are gathered before they are pushed. */
+  /** How long arrivals are gathered before those who do not hear of them otherwise are told. */
   readonly pushDelayMs: number;
+  /** The same where the newcomer was told of who fetches, and greets it: it may not reach everybody. */
+  readonly latePushDelayMs: number;
   /** Providers waiting to be pushed to one peer; more are dropped, they are hints. */
   readonly maxPushesPerPeer: number;
   readonly expireIntervalMs: number;
@@ -44,14 +47,18 @@ export class TrackerService {
   readonly #deps: TrackerServiceDeps;
   readonly #options: TrackerServiceOptions;
   readonly #channels = new Map<PeerId, Channel>();
-  readonly #outbox = new Map<PeerId, { count: number; readonly found: Map<DigestKey, Provider[]> }>();
-  #cancelFlush: (() => void) | undefined;
+  readonly #soon: PushOutbox;
+  readonly #late: PushOutbox;
   #cancelExpire: (() => void) | undefined;
   #stopServing: (() => void) | undefined;
 
   constructor(deps: TrackerServiceDeps, options: TrackerServiceOptions) {
     this.#deps = deps;
     this.#options = options;
+    const { pushDelayMs, latePushDelayMs, maxPushesPerPeer: maxPerPeer } = options;
+    const push = (target: PeerId, found: readonly FoundFor[]) => this.#push(target, found);
+    this.#soon = new PushOutbox(deps.clock, { delayMs: pushDelayMs, maxPerPeer }, push);
+    this.#late = new PushOutbox(deps.clock, { delayMs: latePushDelayMs, maxPerPeer }, push);
   }
 
   start(): void {
@@ -63,14 +70,16 @@ export class TrackerService {
 
   stop(): void {
     this.#stopServing?.();
-    this.#cancelFlush?.();
+    this.#soon.stop();
+    this.#late.stop();
     this.#cancelExpire?.();
     for (const channel of this.#channels.values()) channel.close();
   }
 
   announce(peer: PeerId, entries: readonly KeyedAnnouncement[]): TrackerAnswer {
-    return this.#deps.tracker.announce(peer, entries, this.#deps.clock.nowMs(), (key, provider, fetchers) => {
-      for (const fetcher of fetchers) this.#queuePush(fetcher, key, provider);
+    return this.#deps.tracker.announce(peer, entries, this.#deps.clock.nowMs(), (key, provider, { told, untold }) => {
+      for (const fetcher of untold) this.#queuePush(this.#soon, fetcher, key, provider);
+      for (const fetcher of told) this.#queuePush(this.#late, fetcher, key, provider);
     });
   }
 
@@ -112,7 +121,8 @@ export class TrackerService {
       channel.close();
       if (this.#channels.get(peer) === channel) {
         this.#channels.delete(peer);
-        this.#outbox.delete(peer);
+        this.#soon.forget(peer);
+        this.#late.forget(peer);
         tracker.detach(peer, clock.nowMs());
       }
     }
@@ -138,32 +148,20 @@ export class TrackerService {
     }
   }
 
-  #queuePush(target: PeerId, key: DigestKey, provider: Provider): void {
-    const isSelf = target === this.#deps.network.self;
-    if (!isSelf && !this.#channels.has(target)) return;
-    const box = this.#outbox.get(target) ?? { count: 0, found: new Map<DigestKey, Provider[]>() };
-    if (box.count >= this.#options.maxPushesPerPeer) return;
-    box.count += 1;
-    const providers = box.found.get(key) ?? [];
-    providers.push(provider);
-    box.found.set(key, providers);
-    this.#outbox.set(target, box);
-    this.#cancelFlush ??= this.#deps.clock.schedule(this.#options.pushDelayMs, () => this.#flush());
+  #queuePush(outbox: PushOutbox, target: PeerId, key: DigestKey, provider: Provider): void {
+    if (target === this.#deps.network.self || this.#channels.has(target)) outbox.add(target, key, provider);
   }
 
-  #flush(): void {
-    this.#cancelFlush = undefined;
-    const boxes = [...this.#outbox];
-    this.#outbox.clear();
-    for (const [target, { count, found }] of boxes) {
-      const entries = [...found].map(([key, providers]) => ({ key, providers }));
-      this.#deps.metrics.pushes.add(count, { direction: 'out' });
-      if (target === this.#deps.network.self) this.#deps.onPush(entries);
-      else this.#push(target, entries);
+  #push(target: PeerId, found: readonly FoundFor[]): void {
+    const { tracker, metrics, network } = this.#deps;
+    const entries = found.filter(({ key }) => tracker.isFetching(target, key));
+    if (entries.length === 0) return;
+    const count = entries.reduce((sum, { providers }) => sum + providers.length, 0);
+    metrics.pushes.add(count, { direction: 'out' });
+    if (target === network.self) {
+      this.#deps.onPush(entries);
+      return;
     }
-  }
-
-  #push(target: PeerId, entries: readonly FoundFor[]): void {
     const channel = this.#channels.get(target);
     if (channel === undefined) return;
     try {

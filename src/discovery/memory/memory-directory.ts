@@ -68,10 +68,11 @@ export function createMemoryDirectoryHub(): MemoryDirectoryHub {
         async announce(entries, signal) {
           signal.throwIfAborted();
           for (const entry of entries) record(self, entry);
-          return answer(
+          const found = answer(
             self,
-            entries.map((entry) => entry.digest),
+            entries.filter(({ holding }) => holding === 'fetching').map(({ digest }) => digest),
           );
+          return new Map(entries.map(({ digest }) => [digest, found.get(digest) ?? []]));
         },
         async find(digests, signal) {
           signal.throwIfAborted();
