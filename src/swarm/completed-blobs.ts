@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts';
 
 // Members hear of the end at once from this node itself, and the directory already names it as one that fetches: it may learn the
 // rest a moment later, of all layers that end in one burst with one message per tracker.
-const gatherMs = 250;
+const gatherMs = 1_000;
 
 /** Tells the directory which blobs this node has come to hold whole. */
 export class CompletedBlobs {

@@ -51,6 +51,9 @@ const membersPerRound = 8;
 // What giving a small blob to all may cost this node's link: half a second of a slow one.
 const maxGivenBytes = 256 * 1024;
 
+// Two that greet each other do it within this; who greets later than that is answered in any case.
+const crossingMs = 2_000;
+
 // A link that overflowed or could not be opened: long enough for a busy peer to catch up, short against a download.
 const greetAgainMs = 1_000;
 
@@ -61,6 +64,8 @@ export class MemberTalk {
   readonly #providers = new Map<Digest, Set<PeerId>>();
   /** Greeted and silent so far; the origin is not asked before they had their say. */
   readonly #silent = new Map<Digest, Set<PeerId>>();
+  /** What a member was told in full, and when: a greeting that crosses that is not answered with the same. */
+  readonly #told = new Map<Digest, Map<PeerId, { readonly what: string; readonly atMs: number }>>();
   readonly #listeners = new Set<() => void>();
   /** Lost with their link only, and to be greeted again soon. */
   readonly #lost = new Set<PeerId>();
@@ -89,6 +94,7 @@ export class MemberTalk {
 
   forget(digest: Digest): void {
     this.#providers.delete(digest);
+    this.#told.delete(digest);
     this.#unhurried.delete(digest);
     const isHeardOut = this.isHeardOut(digest);
     this.#silent.delete(digest);
@@ -109,6 +115,7 @@ export class MemberTalk {
   /** The link to a peer is lost. One that stays connected says nothing of coming back: it is greeted anew after a while. */
   peerGone(peer: PeerId): void {
     for (const digest of this.#silent.keys()) this.#heard(digest, peer);
+    for (const told of this.#told.values()) told.delete(peer);
     const { clock, isConnected, tasks } = this.#deps;
     if (this.#lost.has(peer) || !isConnected(peer)) return;
     this.#lost.add(peer);
@@ -236,6 +243,7 @@ export class MemberTalk {
       case 'leave':
         this.#heard(digest, peer);
         this.#providers.get(digest)?.delete(peer);
+        this.#told.get(digest)?.delete(peer);
         scheduler.memberLeft(digest, peer);
         break;
       case 'claim':
@@ -285,8 +293,8 @@ export class MemberTalk {
   #receiveState(peer: PeerId, message: MemberMessage & { kind: 'state' }): void {
     const { digest } = message;
     const { scheduler } = this.#deps;
-    const download = this.#deps.downloads.get(digest);
-    if (download === undefined || download.hasEnded) {
+    const download = this.#findFetching(digest);
+    if (download === undefined) {
       if (message.wantsReply) this.#answerFromStore(peer, digest);
       return;
     }
@@ -298,17 +306,40 @@ export class MemberTalk {
     scheduler.peerSeen(peer, false);
     if (this.#deps.bans.shuns(peer)) scheduler.distrust(digest, [], [peer]);
     scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
-    if (message.wantsReply) this.#sayAll(peer, download, false);
+    if (message.wantsReply && !this.#hasJustTold(peer, download)) this.#sayAll(peer, download, false);
+  }
+
+  /** Finds what members can be heard about: an ingest that is still being opened takes no part yet. */
+  #findFetching(digest: Digest): BlobDownload | undefined {
+    const download = this.#deps.downloads.get(digest);
+    if (download === undefined || download.hasEnded) return undefined;
+    return this.#deps.scheduler.downloads.has(digest) ? download : undefined;
   }
 
   #sayAll(peer: PeerId, download: BlobDownload, wantsReply: boolean): void {
+    const { digest } = download;
+    const claims = this.#claims(digest, Number.POSITIVE_INFINITY);
     this.#links.send(peer, this.stateOf(download, wantsReply));
-    for (const claim of this.#claims(download.digest, Number.POSITIVE_INFINITY)) this.#links.send(peer, claim);
+    for (const claim of claims) this.#links.send(peer, claim);
+    const told = this.#told.get(digest) ?? new Map();
+    this.#told.set(digest, told.set(peer, { what: whatIsTold(download, claims), atMs: this.#deps.clock.nowMs() }));
+  }
+
+  #hasJustTold(peer: PeerId, download: BlobDownload): boolean {
+    const { digest } = download;
+    const told = this.#told.get(digest)?.get(peer);
+    if (told === undefined || this.#deps.clock.nowMs() - told.atMs >= crossingMs) return false;
+    return told.what === whatIsTold(download, this.#claims(digest, Number.POSITIVE_INFINITY));
   }
 
   #answerFromStore(peer: PeerId, digest: Digest): void {
     this.#deps.tasks.run(async () => {
       const record = await this.#deps.blobs.findBlob(digest);
+      if (this.#findFetching(digest) !== undefined) {
+        this.#providersOf(digest).add(peer);
+        this.greet(digest, peer);
+        return;
+      }
       if (record === undefined) {
         this.#links.send(peer, { kind: 'leave', digest });
         return;
@@ -328,10 +359,10 @@ export class MemberTalk {
     this.#sayAll(peer, download, true);
   }
 
-  #claims(digest: Digest, startedBeforeMs: number): MemberMessage[] {
+  #claims(digest: Digest, startedBeforeMs: number): ClaimMessage[] {
     const state = this.#deps.scheduler.downloads.get(digest);
     if (state === undefined) return [];
-    const claims: MemberMessage[] = [];
+    const claims: ClaimMessage[] = [];
     for (const request of this.#deps.scheduler.requests.values()) {
       if (request.digest !== digest || request.peer !== undefined || request.startedMs >= startedBeforeMs) continue;
       for (const extent of extentsOf(state, request)) {
@@ -347,6 +378,12 @@ export class MemberTalk {
     if (this.#deps.downloads.has(digest)) this.#providers.set(digest, providers);
     return providers;
   }
+}
+
+type ClaimMessage = MemberMessage & { readonly kind: 'claim' };
+
+function whatIsTold(download: BlobDownload, claims: readonly ClaimMessage[]): string {
+  return [download.epoch, download.heldPieces.size, ...claims.map(({ extent }) => extent)].join(' ');
 }
 
 function haveOf(digest: Digest, pieces: readonly SignedPiece[]): MemberMessage {

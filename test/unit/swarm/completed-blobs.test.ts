@@ -30,13 +30,13 @@ describe('blobs that are complete', () => {
   it('are told of together, those of the next moment after it', async () => {
     const { told, completed, pass } = setUp();
     completed.add(one);
-    await pass(100);
+    await pass(400);
     completed.add(other);
     completed.add(one);
     expect(told).toEqual([]);
-    await pass(150);
+    await pass(600);
     completed.add(third);
-    await pass(250);
+    await pass(1_000);
     expect(told).toEqual([
       [
         { digest: one, holding: 'complete' },
@@ -50,7 +50,7 @@ describe('blobs that are complete', () => {
     const { told, completed, pass } = setUp();
     completed.add(one);
     completed.remove(one);
-    await pass(250);
+    await pass(1_000);
     expect(told).toEqual([]);
   });
 
@@ -59,7 +59,7 @@ describe('blobs that are complete', () => {
     completed.add(one);
     completed.remove(one);
     completed.add(other);
-    await pass(500);
+    await pass(2_000);
     expect(told).toEqual([[{ digest: other, holding: 'complete' }]]);
   });
 
@@ -67,7 +67,7 @@ describe('blobs that are complete', () => {
     const { told, completed, tasks, pass } = setUp();
     completed.add(one);
     await tasks.stop();
-    await pass(250);
+    await pass(1_000);
     expect(told).toEqual([]);
   });
 });

@@ -428,6 +428,52 @@ describe('the talk of a node', () => {
     expect(members()).toEqual([alice]);
   });
 
+  it('does not answer a greeting that crossed its own with the same, unless something has changed or it was long ago', async () => {
+    const { talk, scheduler, digest: blob, provider, state, take, clock, storePiece } = await setUp();
+    const greeting = state({ wantsReply: true });
+    talk.meet(blob, provider(alice));
+    take();
+    talk.receive(alice, greeting);
+    expect(take()).toEqual([]);
+    // Who cannot ask the origin leaves every turn to this node.
+    talk.receive(alice, state({ canAskOrigin: false }));
+    scheduler.decide();
+    talk.receive(alice, greeting);
+    expect(take()).toEqual(['state alice', 'claim alice', 'claim alice']);
+    talk.receive(alice, greeting);
+    expect(take()).toEqual([]);
+    await storePiece(1);
+    talk.receive(alice, greeting);
+    expect(take()[0]).toBe('state alice');
+    for (const lose of [
+      () => clock.advance(2_000),
+      () => talk.peerGone(alice),
+      () => talk.receive(alice, { kind: 'leave', digest: blob }),
+    ]) {
+      lose();
+      talk.receive(alice, greeting);
+      expect(take()[0]).toBe('state alice');
+    }
+  });
+
+  it('greets who greeted while it was not fetching yet, once it does', async () => {
+    const { talk, scheduler, digest: blob, sizeBytes, state, sent, take, members, store, tasks } = await setUp();
+    scheduler.removeDownload(blob);
+    talk.receive(alice, state({ wantsReply: true }));
+    await until(() => sent.length === 1, 'it answers');
+    expect(take()).toEqual(['leave alice']);
+    const looked = Promise.withResolvers<undefined>();
+    Object.assign(store.blobs, { findBlob: () => looked.promise });
+    talk.receive(alice, state({ wantsReply: true }));
+    scheduler.addDownload({ digest: blob, sizeBytes, originDelayMs: 0, canAskOrigin: true, held: [] });
+    looked.resolve(undefined);
+    await until(() => sent.length === 1, 'it greets');
+    expect(sent[0]).toMatchObject({ peer: alice, message: { kind: 'state', wantsReply: true } });
+    talk.receive(alice, state());
+    expect(members()).toEqual([alice]);
+    await tasks.stop();
+  });
+
   it('says what it claims with a greeting too, since who is heard is not waited for any more', async () => {
     const { talk, scheduler, digest: blob, provider, take } = await setUp();
     scheduler.decide();
