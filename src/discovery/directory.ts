@@ -16,7 +16,7 @@ export interface Directory {
   find(digests: readonly Digest[], signal: AbortSignal): Promise<ReadonlyMap<Digest, readonly Provider[]>>;
   /** Takes back what was announced. */
   withdraw(digests: readonly Digest[], signal: AbortSignal): Promise<void>;
-  /** Told of providers that trackers push to this node while it fetches a digest. */
+  /** Told of each provider once that a tracker names while this node fetches a digest: in an answer as soon as it comes, or pushed. */
   onProvider(listener: (digest: Digest, provider: Provider) => void): () => void;
   /** Announces an image root through kad-dht's own provide as well, so that any kad-dht peer finds it; repeated by itself. */
   publishRoot(digest: Digest): void;

@@ -17,10 +17,10 @@ export interface Batch {
   readonly orders: readonly number[];
 }
 
-/** Collects the answers of many trackers to one call, as long as waiting is worth it; what comes later goes to `onLate`. */
+/** Collects the answers of many trackers to one call, as long as waiting is worth it; `onFound` hears of each as it comes, also later. */
 export class Gathering {
   readonly #self: PeerId;
-  readonly #onLate: (key: DigestKey, providers: readonly Provider[]) => void;
+  readonly #onFound: (key: DigestKey, providers: readonly Provider[]) => void;
   readonly #unanswered: Set<DigestKey>;
   readonly #found = new Map<DigestKey, { readonly order: number; readonly providers: readonly Provider[] }[]>();
   readonly #progress = { waiting: 0, failed: 0, isOver: false };
@@ -29,11 +29,11 @@ export class Gathering {
   constructor(
     self: PeerId,
     keys: Iterable<DigestKey>,
-    onLate: (key: DigestKey, providers: readonly Provider[]) => void,
+    onFound: (key: DigestKey, providers: readonly Provider[]) => void,
   ) {
     this.#self = self;
     this.#unanswered = new Set(keys);
-    this.#onLate = onLate;
+    this.#onFound = onFound;
   }
 
   /** Some tracker did not answer (in time). */
@@ -41,7 +41,7 @@ export class Gathering {
     return this.#progress.failed > 0 || this.#progress.waiting > 0;
   }
 
-  /** Sends everything to `onLate` from the start. */
+  /** Collects nothing. */
   endNow(): void {
     this.#progress.isOver = true;
   }
@@ -79,10 +79,8 @@ export class Gathering {
     for (const { index, providers } of found) {
       const key = batch.keys[index];
       if (key === undefined) continue;
-      if (this.#progress.isOver) {
-        this.#onLate(key, providers);
-        continue;
-      }
+      this.#onFound(key, providers);
+      if (this.#progress.isOver) continue;
       const lists = this.#found.get(key) ?? [];
       lists.push({ order: batch.orders[index] ?? 0, providers });
       this.#found.set(key, lists);

@@ -135,7 +135,6 @@ class KadDirectory implements Directory, AsyncDisposable {
     }
     this.#metrics.announced.set(this.#announced.size);
     const found = await gathering.finish(this.#deps.clock, this.#options, signal);
-    for (const [key, providers] of found) this.#announced.takeUntold(key, this.#self, providers);
     this.#metrics.answerSeconds.observe((this.#deps.clock.nowMs() - startedAtMs) / 1000, { kind: 'announce' });
     return new Map(keyed.map(({ digest, key }) => [digest, found.get(key) ?? []]));
   }

@@ -122,6 +122,25 @@ describe('kad directory', () => {
     fleet.hub.resumeLink(asker.peer, second.peer);
   });
 
+  it('tells who fetches of the providers in the first answer while others are waited for', async () => {
+    fleet = new DirectoryFleet({ hedgeMs: 60_000, answerTimeoutMs: 60_000, requestTimeoutMs: 60_000, replicas: 2 });
+    const order = byCloseness(await join(4));
+    const [first, , holder, fetcher] = order as [FleetNode, FleetNode, FleetNode, FleetNode];
+    await holder.directory.announce([{ digest, holding: 'complete' }], signal);
+    await providersAt(fetcher);
+    fleet.hub.pauseLink(fetcher.peer, first.peer);
+    const heard = Promise.withResolvers<Provider>();
+    fetcher.directory.onProvider((_digest, provider) => heard.resolve(provider));
+    let hasReturned = false;
+    const announced = fetcher.directory.announce([{ digest, holding: 'fetching' }], signal).finally(() => {
+      hasReturned = true;
+    });
+    expect(await heard.promise).toMatchObject({ peer: holder.peer });
+    expect(hasReturned).toBe(false);
+    fleet.hub.resumeLink(fetcher.peer, first.peer);
+    expect((await announced).get(digest)).toMatchObject([{ peer: holder.peer }]);
+  });
+
   it('passes on what a slow tracker answers after the call has returned', async () => {
     fleet = new DirectoryFleet({ hedgeMs: 1, answerTimeoutMs: 50, replicas: 1 });
     const order = byCloseness(await join(3));
