@@ -124,6 +124,56 @@ export function describeBlobStore(name: string, createHarness: () => Promise<Sto
       expect(await readAll(blobs, blob)).toHaveLength(0);
     });
 
+    it('keeps the only piece of a small blob like those of a large one', async () => {
+      const blob = sampleBlob(100_000);
+      const first = await blobs.openIngest(blob.digest, 100_000);
+      const target = Buffer.alloc(200_000);
+      expect([await first.read(target, 0), (await blobs.usage()).ingests]).toEqual([0, 1]);
+      await Promise.all([writePiece(first, blob, 0), writePiece(first, blob, 0)]);
+      expect([await first.read(target, 90_000), await first.read(target, 100_000)]).toEqual([10_000, 0]);
+      expect(target.subarray(0, 10_000).equals(blob.bytes.subarray(90_000))).toBe(true);
+      expect(await blobs.usage()).toMatchObject({ blobs: 0, ingests: 1, ingestBytes: 100_000 });
+      await first.close();
+      expect(await blobs.usage()).toMatchObject({ ingests: 1, ingestBytes: 100_000 });
+      const second = await blobs.openIngest(blob.digest, 100_000);
+      expect(second.pieces.get(0)).toEqual(blob.pieces[0]);
+      await second.commit(blob.digest);
+      expect((await readAll(blobs, blob)).equals(blob.bytes)).toBe(true);
+      expect(await blobs.findSignedPieces(blob.digest)).toEqual(blob.pieces);
+      expect(await blobs.usage()).toEqual({ blobs: 1, blobBytes: 100_000, ingests: 0, ingestBytes: 0 });
+    });
+
+    it('takes the only piece of a small blob again from another source', async () => {
+      const blob = sampleBlob(1000);
+      const ingest = await blobs.openIngest(blob.digest, 1000);
+      const [lie, other] = [blobOf(Buffer.alloc(1000, 7)), blobOf(Buffer.alloc(1000, 8))];
+      for (const wrong of [lie, other]) await ingest.writePiece(wrong.pieces[0] ?? fail(), wrong.bytes);
+      const target = Buffer.alloc(1000);
+      await ingest.read(target, 0);
+      expect(target.equals(other.bytes)).toBe(true);
+      await ingest.dropPieces([0, 0]);
+      expect([ingest.pieces.size, await ingest.read(target, 0)]).toEqual([0, 0]);
+      await expect(ingest.commit(blob.digest)).rejects.toMatchObject({ code: 'STORE_INGEST_INCOMPLETE' });
+      await writePiece(ingest, blob, 0);
+      await ingest.commit(blob.digest);
+      expect((await readAll(blobs, blob)).equals(blob.bytes)).toBe(true);
+    });
+
+    it.each([
+      [1000, 2000],
+      [1000, 2 * MiB],
+      [2 * MiB, 1000],
+    ])('starts anew when an ingest of %i bytes is followed by one of %i', async (before, after) => {
+      const blob = sampleBlob(before);
+      const first = await blobs.openIngest(blob.digest, before);
+      await writeAll(first, blob);
+      await first.close();
+      const second = await blobs.openIngest(blob.digest, after);
+      expect(second.pieces.size).toBe(0);
+      await second.close();
+      expect(await blobs.usage()).toMatchObject({ ingestBytes: 0 });
+    });
+
     it('reads from the pieces an ingest holds, and not beyond', async () => {
       const blob = sampleBlob(3 * MiB);
       const ingest = await blobs.openIngest(blob.digest, blob.bytes.length);

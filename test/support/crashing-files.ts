@@ -11,6 +11,7 @@ const changing = [
   'makeDirectory',
   'rename',
   'protect',
+  'removeFile',
   'remove',
 ] as const;
 export type ChangingOperation = (typeof changing)[number];

@@ -1,8 +1,8 @@
 import type { Logger } from '../../lib/logger.ts';
 import { createDigestHash, type Digest, digestAlgorithm } from '../../oci/digest.ts';
 import { maxManifestBytes, parseManifest } from '../../oci/manifest.ts';
-import { type Files, isAbsence } from '../files/files.ts';
-import { OpenFile } from '../files/open-file.ts';
+import type { Files } from '../files/files.ts';
+import { openIfThere } from '../files/open-file.ts';
 import type { KeyValue } from '../key-value.ts';
 import { keys } from '../metadata/keys.ts';
 import { encodeRecord } from '../metadata/records.ts';
@@ -88,7 +88,7 @@ async function describe({ files, layout, keyValue }: AdoptDeps, { digest, sizeBy
 }
 
 async function readSmallFile(files: Files, path: string): Promise<Uint8Array | undefined> {
-  const file = await openIfThere(files, path);
+  const file = await openIfThere(files, path, 'read');
   if (file === undefined) return undefined;
   try {
     if (file.sizeBytes > maxManifestBytes) return undefined;
@@ -100,7 +100,7 @@ async function readSmallFile(files: Files, path: string): Promise<Uint8Array | u
 }
 
 async function hashFile(files: Files, path: string, digest: Digest, signal: AbortSignal): Promise<Digest | undefined> {
-  const file = await openIfThere(files, path);
+  const file = await openIfThere(files, path, 'read');
   if (file === undefined) return undefined;
   try {
     const algorithm = digestAlgorithm(digest);
@@ -115,14 +115,5 @@ async function hashFile(files: Files, path: string, digest: Digest, signal: Abor
     }
   } finally {
     await file.close();
-  }
-}
-
-async function openIfThere(files: Files, path: string): Promise<OpenFile | undefined> {
-  try {
-    return await OpenFile.open(files, path, 'read');
-  } catch (error) {
-    if (isAbsence(error)) return undefined;
-    throw error;
   }
 }

@@ -11,7 +11,8 @@ import { type Files, isAbsence } from '../files/files.ts';
 import { OpenFile } from '../files/open-file.ts';
 import type { BlobIndex } from '../metadata/blob-index.ts';
 import type { StoreMetrics } from '../store-metrics.ts';
-import { DiskIngest, type DiskIngestDeps, type OpeningIngest } from './disk-ingest.ts';
+import type { IngestFile } from './disk-ingest.ts';
+import { Ingests } from './ingests.ts';
 import { fileName, type Layout } from './layout.ts';
 import type { Quarantine } from './quarantine.ts';
 
@@ -44,22 +45,27 @@ const never = new AbortController().signal;
 /** Blob bytes in files, their records in the index. */
 export class DiskBlobStore implements BlobStore {
   readonly #deps: DiskBlobStoreDeps;
-  readonly #options: DiskBlobStoreOptions;
   readonly #locks = new KeyedMutex();
   readonly #syncs = new Semaphore(concurrentSyncs);
-  readonly #openIngests = new Map<Digest, DiskIngest | OpeningIngest>();
-  /** Bytes in ingests that nobody has open. */
-  readonly #leftIngests: Map<Digest, number>;
+  readonly #ingests: Ingests;
   #blobs: number;
   #blobBytes: number;
   #sequence = 0;
 
   constructor(deps: DiskBlobStoreDeps, options: DiskBlobStoreOptions, held: Held) {
     this.#deps = deps;
-    this.#options = options;
     this.#blobs = held.blobs;
     this.#blobBytes = held.blobBytes;
-    this.#leftIngests = new Map(held.ingests);
+    this.#ingests = new Ingests(
+      {
+        ...deps,
+        sync: (file) => this.#sync(file),
+        commit: (ingest, pieces) => this.#commit(ingest, pieces),
+        onChange: () => this.#showUsage(),
+      },
+      options,
+      held.ingests,
+    );
     this.#showUsage();
   }
 
@@ -101,30 +107,8 @@ export class DiskBlobStore implements BlobStore {
     return this.#deps.index.walkLeastRecentlyUsed();
   }
 
-  async openIngest(digest: Digest, sizeBytes: number): Promise<Ingest> {
-    if (this.#openIngests.has(digest)) {
-      throw new StoreError('STORE_INGEST_OPEN', 'blob is being ingested already', { details: { digest } });
-    }
-    const opening: OpeningIngest = { missingBytes: 0, heldBytes: 0 };
-    this.#openIngests.set(digest, opening);
-    try {
-      const { files, layout } = this.#deps;
-      await this.#checkRoom(sizeBytes - Math.min(sizeBytes, this.#leftIngests.get(digest) ?? 0), opening);
-      const deps: DiskIngestDeps = {
-        files,
-        commit: (ingest, pieces) => this.#commit(ingest, pieces),
-        sync: (file) => this.#sync(file),
-        ended: (ingest, leftBytes) => this.#ingestEnded(ingest.digest, leftBytes),
-      };
-      const ingest = await DiskIngest.open(deps, { digest, sizeBytes, directory: layout.ingestOf(digest) });
-      this.#openIngests.set(digest, ingest);
-      this.#leftIngests.delete(digest);
-      this.#showUsage();
-      return ingest;
-    } catch (error) {
-      this.#openIngests.delete(digest);
-      throw error;
-    }
+  openIngest(digest: Digest, sizeBytes: number): Promise<Ingest> {
+    return this.#ingests.open(digest, sizeBytes);
   }
 
   async writeBlob(digest: Digest, bytes: Uint8Array): Promise<BlobRecord> {
@@ -138,13 +122,12 @@ export class DiskBlobStore implements BlobStore {
     return this.#locks.run(digest, async () => {
       const present = await this.#findPresent(digest);
       if (present !== undefined) return present;
-      await this.#checkRoom(bytes.length);
+      await this.#ingests.checkRoom(bytes.length);
       this.#sequence += 1;
       const path = `${layout.ingest}/whole-${this.#sequence}`;
       try {
-        const file = await OpenFile.open(files, path, 'create');
+        const file = await OpenFile.open(files, path, 'replace');
         try {
-          await file.truncate(0);
           await file.write(bytes, 0);
           await this.#sync(file);
         } finally {
@@ -199,15 +182,8 @@ export class DiskBlobStore implements BlobStore {
   }
 
   async usage(): Promise<StoreUsage> {
-    let ingestBytes = 0;
-    for (const bytes of this.#leftIngests.values()) ingestBytes += bytes;
-    for (const ingest of this.#openIngests.values()) ingestBytes += ingest.heldBytes;
-    return {
-      blobs: this.#blobs,
-      blobBytes: this.#blobBytes,
-      ingests: this.#leftIngests.size + this.#openIngests.size,
-      ingestBytes,
-    };
+    const { count, heldBytes } = this.#ingests;
+    return { blobs: this.#blobs, blobBytes: this.#blobBytes, ingests: count, ingestBytes: heldBytes };
   }
 
   /** Takes over a file whose bytes were hashed and fit; nothing happens if the blob came back by itself meanwhile. */
@@ -235,24 +211,8 @@ export class DiskBlobStore implements BlobStore {
   }
 
   /** Throws away ingests nobody has open and nothing was written to since the moment. */
-  async purgeIngests(beforeMs: number): Promise<void> {
-    const { files, layout } = this.#deps;
-    for (const digest of [...this.#leftIngests.keys()]) {
-      if (this.#openIngests.has(digest)) continue;
-      const directory = layout.ingestOf(digest);
-      const stat = await files.stat(`${directory}/pieces`);
-      if (stat !== undefined && stat.modifiedAtMs >= beforeMs) continue;
-      // Somebody may have opened it during the stat; what is claimed here cannot be opened until it is gone.
-      if (this.#openIngests.has(digest)) continue;
-      this.#openIngests.set(digest, { missingBytes: 0, heldBytes: 0 });
-      try {
-        await files.remove(directory);
-        this.#leftIngests.delete(digest);
-      } finally {
-        this.#openIngests.delete(digest);
-      }
-    }
-    this.#showUsage();
+  purgeIngests(beforeMs: number): Promise<void> {
+    return this.#ingests.purge(beforeMs);
   }
 
   /** Writes down which blobs were used. */
@@ -261,22 +221,21 @@ export class DiskBlobStore implements BlobStore {
   }
 
   /** Closes ingests still open; their pieces stay. */
-  async close(): Promise<void> {
-    for (const ingest of [...this.#openIngests.values()]) if (ingest instanceof DiskIngest) await ingest.close();
+  close(): Promise<void> {
+    return this.#ingests.close();
   }
 
-  async #commit(ingest: DiskIngest, signedPieces: readonly SignedPiece[]): Promise<BlobRecord> {
-    const { digest, sizeBytes, path } = ingest;
+  async #commit(
+    { digest, sizeBytes, path }: IngestFile,
+    pieces: readonly SignedPiece[],
+  ): Promise<{ record: BlobRecord; isMoved: boolean }> {
     try {
       return await this.#locks.run(digest, async () => {
         const present = await this.#findPresent(digest);
-        if (present !== undefined) {
-          if ((await this.#deps.index.findSignedPieces(digest)) === undefined && signedPieces.length > 0) {
-            await this.#deps.index.putSignedPieces(digest, signedPieces);
-          }
-          return present;
-        }
-        return this.#place(path, digest, sizeBytes, signedPieces);
+        if (present === undefined) return { record: await this.#place(path, digest, sizeBytes, pieces), isMoved: true };
+        if ((await this.#deps.index.findSignedPieces(digest)) === undefined && pieces.length > 0)
+          await this.#deps.index.putSignedPieces(digest, pieces);
+        return { record: present, isMoved: false };
       });
     } catch (error) {
       this.#deps.metrics.commits.add(1, { result: 'failed' });
@@ -293,9 +252,15 @@ export class DiskBlobStore implements BlobStore {
   ): Promise<BlobRecord> {
     const { files, layout, index, clock, metrics } = this.#deps;
     const shard = layout.shard(digest);
-    if (await files.makeDirectory(shard)) await files.syncDirectory(dirname(shard));
     const target = layout.blob(digest);
-    await files.rename(path, target);
+    try {
+      await files.rename(path, target);
+    } catch (error) {
+      // Rare: a store makes its shards when it is new.
+      if (!isAbsence(error)) throw error;
+      if (await files.makeDirectory(shard)) await files.syncDirectory(dirname(shard));
+      await files.rename(path, target);
+    }
     try {
       await files.syncDirectory(shard);
       await files.protect(target);
@@ -347,30 +312,6 @@ export class DiskBlobStore implements BlobStore {
     }
   }
 
-  /**
-   * Refuses early what the disk cannot take, counting what open ingests still have to write. Many that open at the same moment are
-   * counted one after the other: nothing may be awaited between the count and the claim.
-   */
-  async #checkRoom(newBytes: number, opening?: OpeningIngest): Promise<void> {
-    const freeBytes = await this.#deps.files.freeBytes(this.#deps.layout.dataDir);
-    let promisedBytes = 0;
-    for (const ingest of this.#openIngests.values()) promisedBytes += ingest.missingBytes;
-    const neededBytes = newBytes + promisedBytes + this.#options.minFreeBytes;
-    if (freeBytes >= neededBytes) {
-      if (opening !== undefined) opening.missingBytes = newBytes;
-      return;
-    }
-    throw new StoreError('STORE_FULL', 'the disk is too full for the blob', {
-      details: { neededBytes, freeBytes, path: this.#deps.layout.dataDir },
-    });
-  }
-
-  #ingestEnded(digest: Digest, leftBytes: number): void {
-    this.#openIngests.delete(digest);
-    if (leftBytes > 0) this.#leftIngests.set(digest, leftBytes);
-    this.#showUsage();
-  }
-
   #count(blobs: number, bytes: number): void {
     this.#blobs += blobs;
     this.#blobBytes += bytes;
@@ -381,7 +322,7 @@ export class DiskBlobStore implements BlobStore {
     const { metrics } = this.#deps;
     metrics.blobs.set(this.#blobs);
     metrics.blobBytes.set(this.#blobBytes);
-    metrics.ingests.set(this.#leftIngests.size + this.#openIngests.size);
+    metrics.ingests.set(this.#ingests.count);
   }
 }
 

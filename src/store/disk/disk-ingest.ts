@@ -12,24 +12,20 @@ import { PieceJournal } from './piece-journal.ts';
 
 export interface DiskIngestDeps {
   readonly files: Files;
-  /** Makes the blob complete from the data file, which is on disk by then. */
-  commit(ingest: DiskIngest, pieces: readonly SignedPiece[]): Promise<BlobRecord>;
+  /** Makes the blob complete from the data file, which is on disk by then; tells whether the file was moved for it. */
+  commit(ingest: IngestFile, pieces: readonly SignedPiece[]): Promise<{ record: BlobRecord; isMoved: boolean }>;
   /** Flushes a file, a few at a time. */
   sync(file: OpenFile): Promise<void>;
-  /** Hears that the ingest has ended and how many bytes it leaves behind; 0 = its directory is gone. */
-  ended(ingest: DiskIngest, leftBytes: number): void;
+  /** Hears that the ingest has ended and how many bytes it leaves behind; 0 = its files are gone. */
+  ended(digest: Digest, leftBytes: number): void;
 }
+
+export type IngestFile = Pick<DiskIngest, 'digest' | 'sizeBytes' | 'path'>;
 
 export interface IngestTarget {
   readonly digest: Digest;
   readonly sizeBytes: number;
   readonly directory: string;
-}
-
-/** One that is being opened: nothing is held yet, and nothing missing until the disk is known to have room for it. */
-export interface OpeningIngest {
-  missingBytes: number;
-  readonly heldBytes: 0;
 }
 
 // Flushed in the background at this step, so that a commit does not wait for a whole layer to reach a slow disk.
@@ -172,7 +168,7 @@ export class DiskIngest implements Ingest {
         throw new StoreError('STORE_CORRUPT', 'ingest file changed its length', { details: { path: this.path } });
       }
       const pieces = [...this.#pieces.values()].sort((one, other) => one.index - other.index);
-      const record = await this.#deps.commit(this, pieces);
+      const { record } = await this.#deps.commit(this, pieces);
       this.#ending = this.#end(false);
       await this.#ending;
       return record;
@@ -196,7 +192,7 @@ export class DiskIngest implements Ingest {
     await this.#data.close();
     await this.#journal.close();
     if (!isKept) await this.#deps.files.remove(this.directory);
-    this.#deps.ended(this, isKept ? this.#heldBytes : 0);
+    this.#deps.ended(this.digest, isKept ? this.#heldBytes : 0);
   }
 
   #syncAhead(bytes: number): void {

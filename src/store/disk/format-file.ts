@@ -43,9 +43,8 @@ export async function readFormat(files: Files, path: string): Promise<Format | u
 
 export async function writeFormat(files: Files, path: string, format: Format): Promise<void> {
   const next = `${path}.next`;
-  const file = await OpenFile.open(files, next, 'create');
+  const file = await OpenFile.open(files, next, 'replace');
   try {
-    await file.truncate(0);
     await file.write(Buffer.from(`${encodeRecord(format)}\n`), 0);
     await file.sync();
   } finally {

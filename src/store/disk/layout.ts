@@ -19,8 +19,13 @@ export interface Layout {
   readonly format: string;
   readonly names: string;
   shard(digest: Digest): string;
+  /** The shards of the digests that images have. */
+  readonly shards: { readonly directory: string; readonly paths: readonly string[] };
   blob(digest: Digest): string;
+  /** The directory of an unfinished blob of many pieces. */
   ingestOf(digest: Digest): string;
+  /** The file of an unfinished blob of one piece, and of the record of that piece. */
+  onePieceOf(digest: Digest): { readonly path: string; readonly recordPath: string };
 }
 
 export function createLayout(dataDir: string): Layout {
@@ -40,10 +45,21 @@ export function createLayout(dataDir: string): Layout {
     format: below('format.json'),
     names: below('names.log'),
     shard,
+    shards: {
+      directory: below('blobs/sha256'),
+      paths: Array.from({ length: 256 }, (_, at) => below(`blobs/sha256/${at.toString(16).padStart(2, '0')}`)),
+    },
     blob: (digest) => join(shard(digest), digestHex(digest)),
     ingestOf: (digest) => join(dataDir, 'ingest', fileName(digest)),
+    onePieceOf(digest) {
+      const path = join(dataDir, 'ingest', `${fileName(digest)}${onePieceSuffix}`);
+      return { path, recordPath: `${path}${recordSuffix}` };
+    },
   };
 }
+
+export const onePieceSuffix = '.piece';
+export const recordSuffix = '.signed';
 
 /** Returns a digest as a file name: `sha256-<hex>`. */
 export function fileName(digest: Digest): string {

@@ -138,7 +138,7 @@ function nameKey(entry: NameEntry): string {
 
 async function writeAll(files: Files, path: string, entries: AsyncIterable<NameEntry>) {
   const next = `${path}.next`;
-  const file = await OpenFile.open(files, next, 'create');
+  const file = await OpenFile.open(files, next, 'replace');
   let position = 0;
   let waiting: Buffer[] = [];
   const write = async () => {
@@ -148,7 +148,6 @@ async function writeAll(files: Files, path: string, entries: AsyncIterable<NameE
     position += bytes.length;
   };
   try {
-    await file.truncate(0);
     for await (const entry of entries) {
       waiting.push(encodeLine(entry));
       if (waiting.length === linesPerWrite) await write();

@@ -1,8 +1,8 @@
 import { crc32 } from 'node:zlib';
 import { findPeerId } from '../../content/peer-id.ts';
 import type { SignedPiece } from '../../content/signed-piece.ts';
-import { type Files, isAbsence } from '../files/files.ts';
-import { OpenFile } from '../files/open-file.ts';
+import type { Files } from '../files/files.ts';
+import { OpenFile, openIfThere } from '../files/open-file.ts';
 
 /**
  * Which pieces an ingest holds: a header, then records of one length, each with its own check sum, at slots given out in
@@ -11,7 +11,7 @@ import { OpenFile } from '../files/open-file.ts';
  * Record: kind u8, signer length u8, 2 zero, index u32, hash 32, signature 64, signer 56, crc32 u32; header: the same length
  * with magic and blob size. All numbers big-endian.
  */
-const recordBytes = 164;
+export const recordBytes = 164;
 const checkAt = recordBytes - 4;
 const signerAt = 104;
 const signerBytes = checkAt - signerAt;
@@ -38,9 +38,8 @@ export class PieceJournal {
     pieces: Iterable<SignedPiece>,
   ): Promise<PieceJournal> {
     const records = [encodeHeader(sizeBytes), ...Array.from(pieces, encodeHeld)];
-    const file = await OpenFile.open(files, path, 'create');
+    const file = await OpenFile.open(files, path, 'replace');
     try {
-      await file.truncate(0);
       await file.write(Buffer.concat(records), 0);
       return new PieceJournal(file, records.length);
     } catch (error) {
@@ -51,13 +50,8 @@ export class PieceJournal {
 
   /** Reads what an earlier life wrote, by index; undefined when there is no journal of a blob of this size. */
   static async read(files: Files, path: string, sizeBytes: number): Promise<Map<number, SignedPiece> | undefined> {
-    let file: OpenFile;
-    try {
-      file = await OpenFile.open(files, path, 'read');
-    } catch (error) {
-      if (isAbsence(error)) return undefined;
-      throw error;
-    }
+    const file = await openIfThere(files, path, 'read');
+    if (file === undefined) return undefined;
     try {
       const pieces = new Map<number, SignedPiece>();
       const buffer = Buffer.allocUnsafe(readBytes);
@@ -105,7 +99,8 @@ function encodeHeader(sizeBytes: number): Buffer {
   return sealed(record);
 }
 
-function encodeHeld(piece: SignedPiece): Buffer {
+/** Encodes the record of a piece that is held. */
+export function encodeHeld(piece: SignedPiece): Buffer {
   const record = Buffer.alloc(recordBytes);
   const signer = Buffer.from(piece.signer, 'latin1');
   if (piece.hash.length !== 32 || piece.signature.length !== 64 || signer.length > signerBytes) {
@@ -121,15 +116,24 @@ function encodeHeld(piece: SignedPiece): Buffer {
 }
 
 function applyRecord(record: Buffer, pieces: Map<number, SignedPiece>): void {
-  if (record.readUInt32BE(checkAt) !== crc32(record.subarray(0, checkAt))) return;
-  const index = record.readUInt32BE(4);
-  if (record.readUInt8(0) === kindDropped) pieces.delete(index);
-  if (record.readUInt8(0) !== kindHeld) return;
+  if (!isSealed(record)) return;
+  if (record.readUInt8(0) === kindDropped) pieces.delete(record.readUInt32BE(4));
+  const held = decodeHeld(record);
+  if (held !== undefined) pieces.set(held.index, held);
+}
+
+/** Reads a record of a piece that is held; undefined = it is none, or torn. */
+export function decodeHeld(record: Buffer): SignedPiece | undefined {
+  if (!isSealed(record) || record.readUInt8(0) !== kindHeld) return undefined;
   const signer = findPeerId(record.toString('latin1', signerAt, signerAt + record.readUInt8(1)));
-  if (signer === undefined) return;
+  if (signer === undefined) return undefined;
   const hash = Uint8Array.from(record.subarray(8, 40));
   const signature = Uint8Array.from(record.subarray(40, signerAt));
-  pieces.set(index, { index, hash, signer, signature });
+  return { index: record.readUInt32BE(4), hash, signer, signature };
+}
+
+function isSealed(record: Buffer): boolean {
+  return record.readUInt32BE(checkAt) === crc32(record.subarray(0, checkAt));
 }
 
 function sealed(record: Buffer): Buffer {

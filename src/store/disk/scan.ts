@@ -5,7 +5,7 @@ import type { Files } from '../files/files.ts';
 import type { BlobIndex } from '../metadata/blob-index.ts';
 import type { Held } from './disk-blob-store.ts';
 import { dataName, journalName } from './disk-ingest.ts';
-import { digestOfFileName, fileName, type Layout } from './layout.ts';
+import { digestOfFileName, fileName, type Layout, onePieceSuffix, recordSuffix } from './layout.ts';
 import type { Quarantine } from './quarantine.ts';
 
 export interface ScanDeps {
@@ -85,15 +85,28 @@ async function scanIngests(deps: ScanDeps, beforeMs: number): Promise<Map<Digest
   const { files, layout } = deps;
   const ingests = new Map<Digest, number>();
   for (const name of await files.list(layout.ingest)) {
-    const directory = `${layout.ingest}/${name}`;
-    const digest = digestOfFileName(name);
-    const data = digest === undefined ? undefined : await files.stat(`${directory}/${dataName}`);
-    const journal = data === undefined ? undefined : await files.stat(`${directory}/${journalName}`);
-    if (digest === undefined || data === undefined || journal === undefined || journal.modifiedAtMs < beforeMs) {
-      await files.remove(directory);
-    } else {
-      ingests.set(digest, Math.min(data.allocatedBytes, data.sizeBytes));
-    }
+    const path = `${layout.ingest}/${name}`;
+    const left = await findLeft(files, path, name);
+    if (left === undefined || left.modifiedAtMs < beforeMs) await files.remove(path);
+    else ingests.set(left.digest, left.bytes);
   }
   return ingests;
+}
+
+async function findLeft(files: Files, path: string, name: string) {
+  const suffix = [onePieceSuffix, `${onePieceSuffix}${recordSuffix}`].find((known) => name.endsWith(known));
+  const digest = digestOfFileName(suffix === undefined ? name : name.slice(0, -suffix.length));
+  if (digest === undefined) return undefined;
+  const [dataPath, journalPath] = pathsOf(path, suffix);
+  const data = await files.stat(dataPath);
+  const journal = data === undefined ? undefined : await files.stat(journalPath);
+  if (data === undefined || journal === undefined) return undefined;
+  return { digest, bytes: Math.min(data.allocatedBytes, data.sizeBytes), modifiedAtMs: journal.modifiedAtMs };
+}
+
+/** Returns where the bytes and the journal of an ingest are, given one of its paths. */
+function pathsOf(path: string, suffix: string | undefined): readonly [string, string] {
+  if (suffix === undefined) return [`${path}/${dataName}`, `${path}/${journalName}`];
+  const dataPath = suffix === onePieceSuffix ? path : path.slice(0, -recordSuffix.length);
+  return [dataPath, `${dataPath}${recordSuffix}`];
 }

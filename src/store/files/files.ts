@@ -7,7 +7,7 @@ import { StoreError } from '../errors.ts';
  * Errors a person can act on come as codes; ENOENT stays as it is, since absence means something else in each place.
  */
 export interface Files {
-  open(path: string, mode: 'read' | 'write' | 'create'): Promise<number>;
+  open(path: string, mode: OpenMode): Promise<number>;
   close(fd: number): Promise<void>;
   read(fd: number, target: Uint8Array, position: number): Promise<number>;
   /** Writes all bytes. @throws STORE_FULL, STORE_UNWRITABLE */
@@ -29,11 +29,16 @@ export interface Files {
   rename(from: string, to: string): Promise<void>;
   /** Takes away every right to write. */
   protect(path: string): Promise<void>;
+  /** Removes a file; an absent one is fine. */
+  removeFile(path: string): Promise<void>;
   /** Removes a file or a whole directory; an absent one is fine. */
   remove(path: string): Promise<void>;
   /** Returns what an unprivileged process may still write. */
   freeBytes(path: string): Promise<number>;
 }
+
+/** `create` keeps what is there, `replace` empties it. */
+export type OpenMode = 'read' | 'write' | 'create' | 'replace';
 
 interface FileStat {
   readonly sizeBytes: number;
@@ -51,6 +56,7 @@ const flags = {
   read: fs.constants.O_RDONLY,
   write: fs.constants.O_RDWR,
   create: fs.constants.O_RDWR | fs.constants.O_CREAT,
+  replace: fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_TRUNC,
 };
 // stat().blocks counts in 512 bytes on every file system (POSIX sys/stat.h as Linux has it).
 const statBlockBytes = 512;
@@ -59,6 +65,7 @@ const open = promisify(fs.open);
 const close = promisify(fs.close);
 const fsync = promisify(fs.fsync);
 const ftruncate = promisify(fs.ftruncate);
+const unlink = promisify(fs.unlink);
 
 export const systemFiles: Files = {
   open: (path, mode) => coded(path, open(path, flags[mode], 0o644)),
@@ -124,6 +131,7 @@ export const systemFiles: Files = {
     (await coded(path, fs.promises.mkdir(path, { recursive: true, mode: 0o755 }))) !== undefined,
   rename: (from, to) => coded(to, fs.promises.rename(from, to)),
   protect: (path) => coded(path, fs.promises.chmod(path, 0o444)),
+  removeFile: (path) => unlink(path).catch(absent),
   remove: (path) => coded(path, fs.promises.rm(path, { recursive: true, force: true })),
 
   async freeBytes(path) {

@@ -1,5 +1,5 @@
 import { readFully } from '../../lib/read-fully.ts';
-import type { Files } from './files.ts';
+import { type Files, isAbsence, type OpenMode } from './files.ts';
 
 /**
  * One open file. Closing waits for reads and writes under way: a number closed under them could by then be another file, and
@@ -17,7 +17,7 @@ export class OpenFile {
     this.#fd = fd;
   }
 
-  static async open(files: Files, path: string, mode: 'read' | 'write' | 'create'): Promise<OpenFile> {
+  static async open(files: Files, path: string, mode: OpenMode): Promise<OpenFile> {
     return new OpenFile(files, await files.open(path, mode));
   }
 
@@ -74,5 +74,15 @@ export class OpenFile {
 
   #checkOpen(): void {
     if (this.#closed !== undefined) throw new Error('file is used after it was closed');
+  }
+}
+
+/** Opens a file; undefined when it is not there. */
+export async function openIfThere(files: Files, path: string, mode: OpenMode): Promise<OpenFile | undefined> {
+  try {
+    return await OpenFile.open(files, path, mode);
+  } catch (error) {
+    if (isAbsence(error)) return undefined;
+    throw error;
   }
 }

@@ -59,9 +59,8 @@ async function readSums(files: Files, path: string): Promise<Map<string, string>
 
 async function writeSums(files: Files, path: string, sums: ReadonlyMap<string, string>): Promise<void> {
   const json = encodeRecord(Object.fromEntries(sums));
-  const file = await OpenFile.open(files, `${path}.next`, 'create');
+  const file = await OpenFile.open(files, `${path}.next`, 'replace');
   try {
-    await file.truncate(0);
     await file.write(Buffer.from(`${hex(crc32(json))}\n${json}\n`), 0);
   } finally {
     await file.close();

@@ -1,12 +1,12 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { digestOf } from '../../../src/oci/digest.ts';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { digestHex, digestOf } from '../../../src/oci/digest.ts';
 import { systemFiles } from '../../../src/store/files/files.ts';
 import type { Store } from '../../../src/store/store.ts';
 import { readAll, writeAll, writePiece } from '../../support/blob-store-suite.ts';
 import { CrashingFiles } from '../../support/crashing-files.ts';
-import { createDiskHarness } from '../../support/disk-harness.ts';
+import { createDiskHarness, storeOptions } from '../../support/disk-harness.ts';
 import { expectConsistent } from '../../support/store-check.ts';
 import { sampleBlob } from '../../support/store-fixtures.ts';
 
@@ -89,6 +89,8 @@ describe('the disk store', () => {
       },
     };
     store = await harness.open({}, flaky);
+    // Somebody tidied up: the shard is made again, and the directory above it flushed first.
+    await rmdir(join(harness.dataDir, 'blobs', 'sha256', digestHex(blob.digest).slice(0, 2)));
     const ingest = await store.blobs.openIngest(blob.digest, blob.bytes.length);
     await writeAll(ingest, blob);
     await expect(ingest.commit(blob.digest)).rejects.toThrow('flush failed');
@@ -140,6 +142,62 @@ describe('the disk store', () => {
     expect([...again.pieces.keys()]).toEqual([1]);
     await again.discard();
     expect(await readdir(join(harness.dataDir, 'ingest'))).toEqual([]);
+  });
+
+  describe('with a blob of one piece', () => {
+    const listIngests = () => readdir(join(harness.dataDir, 'ingest'));
+
+    it('has no file before the piece is there, and none left when it is done', async () => {
+      const [stored, dropped, empty] = [sampleBlob(1000), sampleBlob(2000), sampleBlob(3000)];
+      const open = ({ digest, bytes }: typeof stored) => store.blobs.openIngest(digest, bytes.length);
+      const ingests = [await open(stored), await open(dropped), await open(empty)] as const;
+      expect(await listIngests()).toEqual([]);
+      await writePiece(ingests[0], stored, 0);
+      await writePiece(ingests[1], dropped, 0);
+      expect(await listIngests()).toHaveLength(4);
+      await store.blobs.writeBlob(dropped.digest, dropped.bytes);
+      for (const [at, blob] of [stored, dropped].entries()) await ingests[at]?.commit(blob.digest);
+      await ingests[2].close();
+      expect(await listIngests()).toEqual([]);
+    });
+
+    it.each([
+      ['a byte of it has flipped', '', (bytes: Buffer) => bytes.fill(bytes.readUInt8(5) ^ 1, 5, 6)],
+      ['a byte of its record has flipped', '.signed', (bytes: Buffer) => bytes.fill(bytes.readUInt8(9) ^ 1, 9, 10)],
+      ['it was cut', '', (bytes: Buffer) => bytes.subarray(1)],
+      ['its record was cut', '.signed', (bytes: Buffer) => bytes.subarray(1)],
+      ['its record is gone', '.signed', () => undefined],
+      ['it is gone', '', () => undefined],
+    ])('takes it up after a restart, but not when %s', async (_, suffix, spoil) => {
+      const blob = sampleBlob(1000);
+      const path = join(harness.dataDir, 'ingest', `sha256-${digestHex(blob.digest)}.piece${suffix}`);
+      const openAgain = async () => {
+        await reopen();
+        return store.blobs.openIngest(blob.digest, 1000);
+      };
+      await writePiece(await store.blobs.openIngest(blob.digest, 1000), blob, 0);
+      let ingest = await openAgain();
+      expect(ingest.pieces.size).toBe(1);
+      await store[Symbol.asyncDispose]();
+      const spoilt = spoil(await readFile(path));
+      if (spoilt === undefined) await rm(path);
+      else await writeFile(path, spoilt);
+      ingest = await openAgain();
+      expect(ingest.pieces.size).toBe(0);
+      await writePiece(ingest, blob, 0);
+      await ingest.commit(blob.digest);
+      expect((await readAll(store.blobs, blob)).equals(blob.bytes)).toBe(true);
+      expect(await listIngests()).toEqual([]);
+    });
+
+    it('throws it away when nobody has wanted it for long', async () => {
+      const blob = sampleBlob(1000);
+      const ingest = await store.blobs.openIngest(blob.digest, 1000);
+      await writePiece(ingest, blob, 0);
+      await ingest.close();
+      harness.advance(storeOptions.ingestMaxAgeMs + 1_000);
+      await vi.waitFor(async () => expect(await listIngests()).toEqual([]));
+    });
   });
 
   it('leaves nothing locked after an opening that failed', async () => {
