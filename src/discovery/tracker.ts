@@ -99,6 +99,12 @@ export class Tracker {
     return found;
   }
 
+  /** Tells whether the peer is still fetching the digest. */
+  isFetching(peer: PeerId, key: DigestKey): boolean {
+    const slot = this.#leases.get(peer)?.slot;
+    return slot !== undefined && this.#table.find(key, slot) === 'fetching';
+  }
+
   withdraw(peer: PeerId, keys: readonly DigestKey[]): void {
     const lease = this.#leases.get(peer);
     if (lease === undefined) return;
@@ -161,12 +167,6 @@ export class Tracker {
     }
     lease.expiresAtMs = nowMs + this.#options.leaseMs;
     return lease;
-  }
-
-  /** Tells whether the peer is still fetching the digest. */
-  isFetching(peer: PeerId, key: DigestKey): boolean {
-    const slot = this.#leases.get(peer)?.slot;
-    return slot !== undefined && this.#table.find(key, slot) === 'fetching';
   }
 
   #tellFetchers(key: DigestKey, provider: Provider, met: readonly Provider[], onArrival: OnArrival): void {
