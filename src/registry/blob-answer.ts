@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Images, OpenedBlob, RangeReader } from '../image/images.ts';
-import { type Clock, delay } from '../lib/clock.ts';
+import type { Clock } from '../lib/clock.ts';
+import { raceAbort } from '../lib/race-abort.ts';
 import { type Digest, digestAlgorithm, digestOf } from '../oci/digest.ts';
 import type { Repository } from '../oci/repository.ts';
 import { type BegunSpan, BodyWriter } from './body-writer.ts';
@@ -182,15 +183,14 @@ async function firstBytes(
   begun: BegunSpan,
   signal: AbortSignal,
 ): Promise<void> {
-  const arrived = new AbortController();
-  const patience = delay(deps.clock, options.earlyHeadersMs, AbortSignal.any([signal, arrived.signal]));
-  patience.catch(() => {});
+  const late = Promise.withResolvers<void>();
+  const cancel = deps.clock.schedule(options.earlyHeadersMs, late.resolve);
   try {
-    await Promise.race([begun.first, patience]);
+    await raceAbort(Promise.race([begun.first, late.promise]), signal);
   } catch (error) {
     writer.abandon(begun);
     throw error;
   } finally {
-    arrived.abort();
+    cancel();
   }
 }

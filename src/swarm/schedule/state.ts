@@ -333,7 +333,9 @@ const noFlights: ReadonlySet<RequestState> = new Set();
 export function extentsOf(download: DownloadState, request: RequestState): number[] {
   const first = extentOf(download.plan, request.first);
   const last = extentOf(download.plan, request.first + request.count - 1);
-  return Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  const extents = [first];
+  for (let extent = first + 1; extent <= last; extent += 1) extents.push(extent);
+  return extents;
 }
 
 export function isAllHeld(download: DownloadState, request: RequestState): boolean {
