@@ -7,7 +7,8 @@ import type { BlobRecord, Ingest } from '../blob-store.ts';
 import { StoreError } from '../errors.ts';
 import type { Files } from '../files/files.ts';
 import { OpenFile } from '../files/open-file.ts';
-import { checkComplete, checkPiece, ingestClosed, readableEnd } from '../ingest-rules.ts';
+import { checkComplete, checkPiece, readableEnd } from '../ingest-rules.ts';
+import { IngestLife } from './ingest-life.ts';
 import { PieceJournal } from './piece-journal.ts';
 
 export interface DiskIngestDeps {
@@ -34,11 +35,7 @@ const syncStepBytes = 64 * 1024 * 1024;
 export const dataName = 'data';
 export const journalName = 'pieces';
 
-/**
- * A sparse file of full length beside a journal of what it holds.
- * open -> committing -> ended (complete), or back to open when the commit failed and can be tried again;
- * open -> ended (kept for later, or thrown away).
- */
+/** A sparse file of full length beside a journal of what it holds. Its life: `IngestLife`. */
 export class DiskIngest implements Ingest {
   readonly digest: Digest;
   readonly sizeBytes: number;
@@ -55,9 +52,7 @@ export class DiskIngest implements Ingest {
   #syncing: Promise<void> | undefined;
   #syncFailure: { readonly error: unknown } | undefined;
   #heldBytes = 0;
-  #state: 'open' | 'committing' | 'ended' = 'open';
-  #committing: Promise<unknown> = Promise.resolve();
-  #ending: Promise<void> | undefined;
+  readonly #life: IngestLife;
 
   private constructor(
     deps: DiskIngestDeps,
@@ -71,6 +66,7 @@ export class DiskIngest implements Ingest {
     this.sizeBytes = target.sizeBytes;
     this.directory = target.directory;
     this.path = `${target.directory}/${dataName}`;
+    this.#life = new IngestLife(target.digest);
     this.#plan = planPieces(target.sizeBytes);
     this.#data = data;
     this.#journal = journal;
@@ -135,57 +131,39 @@ export class DiskIngest implements Ingest {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    // Readers go on while the commit flushes.
-    if (this.#state === 'ended') throw ingestClosed(this.digest);
+    this.#life.checkReadable();
     const end = readableEnd(this.#plan, this.#pieces, position, target.length);
     return end <= position ? 0 : this.#data.read(target.subarray(0, end - position), position);
   }
 
   async commit(verified: Digest): Promise<BlobRecord> {
-    this.#checkOpen();
+    this.#life.checkOpen();
     checkComplete(this.digest, verified, this.#plan, this.#pieces);
-    this.#state = 'committing';
-    const committing = this.#commit();
-    this.#committing = committing.catch(() => {});
-    return committing;
+    const { record } = await this.#life.commit(
+      () => this.#commit(),
+      () => this.#end(false),
+    );
+    return record;
   }
 
   close(): Promise<void> {
-    return this.#leave(this.#heldBytes > 0);
+    return this.#life.end(() => this.#end(this.#heldBytes > 0));
   }
 
   discard(): Promise<void> {
-    return this.#leave(false);
+    return this.#life.end(() => this.#end(false));
   }
 
-  async #commit(): Promise<BlobRecord> {
-    try {
-      await this.#syncing;
-      // The system tells of a failed write once; a later flush would succeed over lost pages.
-      if (this.#syncFailure !== undefined) throw this.#syncFailure.error;
-      await this.#deps.sync(this.#data);
-      if (this.#data.sizeBytes !== this.sizeBytes) {
-        throw new StoreError('STORE_CORRUPT', 'ingest file changed its length', { details: { path: this.path } });
-      }
-      const pieces = [...this.#pieces.values()].sort((one, other) => one.index - other.index);
-      const { record } = await this.#deps.commit(this, pieces);
-      this.#ending = this.#end(false);
-      await this.#ending;
-      return record;
-    } catch (error) {
-      if (this.#ending === undefined) this.#state = 'open';
-      throw error;
-    }
-  }
-
-  async #leave(isKept: boolean): Promise<void> {
-    await this.#committing;
-    this.#ending ??= this.#end(isKept);
-    await this.#ending;
+  async #commit() {
+    await this.#syncing;
+    // The system tells of a failed write once; a later flush would succeed over lost pages.
+    if (this.#syncFailure !== undefined) throw this.#syncFailure.error;
+    await flushWhole(this.#deps, this.#data, this);
+    const pieces = [...this.#pieces.values()].sort((one, other) => one.index - other.index);
+    return this.#deps.commit(this, pieces);
   }
 
   async #end(isKept: boolean): Promise<void> {
-    this.#state = 'ended';
     // A write that is half done may still list its piece.
     await Promise.allSettled(this.#changes);
     await this.#syncing;
@@ -211,9 +189,9 @@ export class DiskIngest implements Ingest {
 
   /** Runs a change of some pieces while no other touches them, and lets the end wait for it. */
   async #change(indexes: readonly number[], work: () => Promise<void>): Promise<void> {
-    this.#checkOpen();
+    this.#life.checkOpen();
     const change = this.#pieceLocks.runAll(indexes.map(String), async () => {
-      this.#checkOpen();
+      this.#life.checkOpen();
       await work();
     });
     this.#changes.add(change);
@@ -234,13 +212,17 @@ export class DiskIngest implements Ingest {
     const { start, end } = pieceRange(this.#plan, index);
     return end - start;
   }
+}
 
-  #checkOpen(): void {
-    if (this.#state === 'ended') throw ingestClosed(this.digest);
-    if (this.#state === 'committing') {
-      throw new StoreError('STORE_INGEST_CLOSED', 'ingest is being committed', { details: { digest: this.digest } });
-    }
-  }
+/** Brings the bytes of a whole ingest to the disk. @throws STORE_CORRUPT */
+export async function flushWhole(
+  { sync }: Pick<DiskIngestDeps, 'sync'>,
+  file: OpenFile,
+  { path, sizeBytes }: Pick<IngestFile, 'path' | 'sizeBytes'>,
+): Promise<void> {
+  await sync(file);
+  if (file.sizeBytes === sizeBytes) return;
+  throw new StoreError('STORE_CORRUPT', 'ingest file changed its length', { details: { path } });
 }
 
 /** Hashes the listed pieces, one buffer for all, and returns those whose bytes are there. */

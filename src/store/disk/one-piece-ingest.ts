@@ -4,10 +4,10 @@ import type { SignedPiece } from '../../content/signed-piece.ts';
 import { KeyedMutex } from '../../lib/keyed-mutex.ts';
 import type { Digest } from '../../oci/digest.ts';
 import type { BlobRecord, Ingest } from '../blob-store.ts';
-import { StoreError } from '../errors.ts';
 import { OpenFile, openIfThere } from '../files/open-file.ts';
-import { checkComplete, checkPiece, ingestClosed, readableEnd } from '../ingest-rules.ts';
-import type { DiskIngestDeps } from './disk-ingest.ts';
+import { checkComplete, checkPiece, readableEnd } from '../ingest-rules.ts';
+import { type DiskIngestDeps, flushWhole } from './disk-ingest.ts';
+import { IngestLife } from './ingest-life.ts';
 import { decodeHeld, encodeHeld, recordBytes } from './piece-journal.ts';
 
 export interface OnePieceTarget {
@@ -23,9 +23,7 @@ export interface OnePieceTarget {
 
 /**
  * The ingest of a blob of one piece, of which an image may have dozens: no directory, and no file before the piece is there.
- * The file is the blob as it will be; the journal's record lies beside it, written after.
- * open -> committing -> ended (complete), or back to open when the commit failed and can be tried again;
- * open -> ended (kept for later, or thrown away).
+ * The file is the blob as it will be; the journal's record lies beside it, written after. Its life: `IngestLife`.
  */
 export class OnePieceIngest implements Ingest {
   readonly digest: Digest;
@@ -36,10 +34,8 @@ export class OnePieceIngest implements Ingest {
   readonly #plan: PiecePlan;
   readonly #pieces = new Map<number, SignedPiece>();
   readonly #changes = new KeyedMutex();
+  readonly #life: IngestLife;
   #file: OpenFile | undefined;
-  #state: 'open' | 'committing' | 'ended' = 'open';
-  #committing: Promise<unknown> = Promise.resolve();
-  #ending: Promise<void> | undefined;
 
   private constructor(deps: DiskIngestDeps, { digest, sizeBytes, path, recordPath }: OnePieceTarget) {
     this.#deps = deps;
@@ -48,6 +44,7 @@ export class OnePieceIngest implements Ingest {
     this.path = path;
     this.#recordPath = recordPath;
     this.#plan = planPieces(sizeBytes);
+    this.#life = new IngestLife(digest);
   }
 
   /** Opens it with what an earlier one left, if that still hashes right. @throws STORE_UNWRITABLE */
@@ -92,56 +89,39 @@ export class OnePieceIngest implements Ingest {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    if (this.#state === 'ended') throw ingestClosed(this.digest);
+    this.#life.checkReadable();
     const end = readableEnd(this.#plan, this.#pieces, position, target.length);
     if (end <= position || this.#file === undefined) return 0;
     return this.#file.read(target.subarray(0, end - position), position);
   }
 
   async commit(verified: Digest): Promise<BlobRecord> {
-    this.#checkOpen();
+    this.#life.checkOpen();
     checkComplete(this.digest, verified, this.#plan, this.#pieces);
-    this.#state = 'committing';
-    const committing = this.#commit();
-    this.#committing = committing.catch(() => {});
-    return committing;
+    const { record } = await this.#life.commit(
+      () => this.#commit(),
+      ({ isMoved }) => this.#end(isMoved ? 'moved' : 'removed'),
+    );
+    return record;
   }
 
   close(): Promise<void> {
-    return this.#leave(true);
+    return this.#life.end(() => this.#end('kept'));
   }
 
   discard(): Promise<void> {
-    return this.#leave(false);
+    return this.#life.end(() => this.#end('removed'));
   }
 
-  async #commit(): Promise<BlobRecord> {
+  async #commit() {
     const [piece] = this.#pieces.values();
     const file = this.#file;
     if (piece === undefined || file === undefined) throw new TypeError('a complete ingest has a piece and a file');
-    try {
-      await this.#deps.sync(file);
-      if (file.sizeBytes !== this.sizeBytes) {
-        throw new StoreError('STORE_CORRUPT', 'ingest file changed its length', { details: { path: this.path } });
-      }
-      const { record, isMoved } = await this.#deps.commit(this, [piece]);
-      this.#ending = this.#end(isMoved ? 'moved' : 'removed');
-      await this.#ending;
-      return record;
-    } catch (error) {
-      if (this.#ending === undefined) this.#state = 'open';
-      throw error;
-    }
-  }
-
-  async #leave(isKept: boolean): Promise<void> {
-    await this.#committing;
-    this.#ending ??= this.#end(isKept ? 'kept' : 'removed');
-    await this.#ending;
+    await flushWhole(this.#deps, file, this);
+    return this.#deps.commit(this, [piece]);
   }
 
   async #end(outcome: 'moved' | 'kept' | 'removed'): Promise<void> {
-    this.#state = 'ended';
     // A write that is half done may still list its piece.
     await this.#changes.run(onlyPiece, async () => {});
     const isKept = outcome === 'kept' && this.#pieces.size > 0;
@@ -195,16 +175,9 @@ export class OnePieceIngest implements Ingest {
   /** Runs one change after the other, and lets the end wait for it. */
   #change(work: () => Promise<void>): Promise<void> {
     return this.#changes.run(onlyPiece, async () => {
-      this.#checkOpen();
+      this.#life.checkOpen();
       await work();
     });
-  }
-
-  #checkOpen(): void {
-    if (this.#state === 'ended') throw ingestClosed(this.digest);
-    if (this.#state === 'committing') {
-      throw new StoreError('STORE_INGEST_CLOSED', 'ingest is being committed', { details: { digest: this.digest } });
-    }
   }
 }
 
