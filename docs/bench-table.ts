@@ -9,6 +9,8 @@ interface FleetLine {
   readonly ratio: number | null;
   readonly originEgressRatio: number;
   readonly ttfbSecondsMax: number;
+  /** Not in lines of before 2026-11-27. */
+  readonly stolenShare?: number;
   readonly mode: 'shoal' | 'direct' | 'pull-through';
   readonly machine: string;
   readonly commit: string;
@@ -63,7 +65,9 @@ export function benchTable(root: string): string {
     return [
       each.name,
       bound === null ? '-' : `${bound.toFixed(1)} s`,
-      shoal === undefined ? 'no result yet' : `${text(shoal)}, first byte ${shoal.ttfbSecondsMax.toFixed(2)} s`,
+      shoal === undefined
+        ? 'no result yet'
+        : `${text(shoal)}, first byte ${shoal.ttfbSecondsMax.toFixed(2)} s${stolen(shoal)}`,
       text(find('direct', each)),
       text(find('pull-through', each)),
       each.kraken?.random ?? '-',
@@ -98,6 +102,11 @@ function readLines(directory: string): FleetLine[] {
 
 function seconds(value: number | null): string {
   return value === null ? 'not finished' : `${value.toFixed(1)} s`;
+}
+
+/** What a reader must know of a machine whose host gave its cores to others meanwhile. */
+function stolen({ stolenShare = 0 }: FleetLine): string {
+  return stolenShare < 0.05 ? '' : ` (${Math.round(stolenShare * 100)} % of the CPU stolen)`;
 }
 
 /** Bytes over rate, for a case that has not been run. */

@@ -1,25 +1,35 @@
-/** How busy the cores of the machine are, whoever makes them so. */
-import { cpus } from 'node:os';
+/** What the cores of the machine did, whoever made them do it, and what the host did not let them do. */
+import { readFileSync } from 'node:fs';
 
 export interface Cores {
-  readonly busyMs: number;
-  readonly idleMs: number;
+  readonly busyTicks: number;
+  readonly idleTicks: number;
+  /** A virtual machine had work for a core, and its host ran something else on it. */
+  readonly stolenTicks: number;
 }
 
 /** Reads what all cores together did since the machine started. */
 export function readCores(): Cores {
-  let busyMs = 0;
-  let idleMs = 0;
-  for (const { times } of cpus()) {
-    busyMs += times.user + times.nice + times.sys + times.irq;
-    idleMs += times.idle;
-  }
-  return { busyMs, idleMs };
+  return parseCores(readFileSync('/proc/stat', 'utf8'));
 }
 
-/** Computes the busy share, 0 to 1, of the time between two readings. */
-export function shareBusy(before: Cores, after: Cores): number {
-  const busyMs = after.busyMs - before.busyMs;
-  const allMs = busyMs + after.idleMs - before.idleMs;
-  return allMs <= 0 ? 0 : busyMs / allMs;
+/** Parses the first line of `/proc/stat`, the sum over all cores (proc_stat(5)). */
+export function parseCores(procStat: string): Cores {
+  const fields = /^cpu +([\d ]+)/.exec(procStat)?.[1]?.split(' ').map(Number);
+  const [user, nice, system, idle, waiting, interrupts, softInterrupts, stolen] = fields ?? [];
+  if (stolen === undefined) throw new Error('/proc/stat does not begin with the time of all cores');
+  const sum = (...ticks: readonly (number | undefined)[]) => ticks.reduce<number>((all, each = 0) => all + each, 0);
+  return {
+    busyTicks: sum(user, nice, system, interrupts, softInterrupts),
+    idleTicks: sum(idle, waiting),
+    stolenTicks: stolen,
+  };
+}
+
+/** Shares, 0 to 1, of the time between two readings: of what the machine had, and of what its host kept. */
+export function shareCores(before: Cores, after: Cores): { readonly busyShare: number; readonly stolenShare: number } {
+  const busy = after.busyTicks - before.busyTicks;
+  const had = busy + after.idleTicks - before.idleTicks;
+  const stolen = after.stolenTicks - before.stolenTicks;
+  return { busyShare: had <= 0 ? 0 : busy / had, stolenShare: had + stolen <= 0 ? 0 : stolen / (had + stolen) };
 }

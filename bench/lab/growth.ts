@@ -1,6 +1,7 @@
 /** How the time grows with the fleet while the rate stays, and where it is the CPU of the machine that makes it grow. */
 import { formatTable, rightColumns } from '../../src/cli/output/table.ts';
 import type { FleetFigures } from './report.ts';
+import { formatPercent } from './statistics.ts';
 
 /** From here on the cores are what the nodes wait for: the rest are pauses between messages of processes that have work. */
 const fullShare = 0.9;
@@ -13,27 +14,30 @@ export function formatGrowth(runs: readonly FleetFigures[]): string {
     String(run.nodes),
     textOf(run.ratio),
     growthOf(first, run),
-    percentOf(run.busyShare),
+    formatPercent(run.busyShare),
+    formatPercent(run.stolenShare),
     `${run.originEgressRatio}x`,
     textOf(run.cpuSecondsPerGiB),
   ]);
-  const table = formatTable(rightColumns('nodes', 'max / bound', 'growth', 'cores busy', 'origin', 'CPU-s/GiB'), rows);
+  const table = formatTable(
+    rightColumns('nodes', 'max / bound', 'growth', 'cores busy', 'stolen', 'origin', 'CPU-s/GiB'),
+    rows,
+  );
   const full = runs.find((run) => run.busyShare >= fullShare);
   const verdict =
     full === undefined
-      ? `CPU allows all of it: never more than ${percentOf(Math.max(...runs.map((run) => run.busyShare)))} of the cores were busy.`
-      : `CPU stops allowing it at ${full.nodes} nodes: ${percentOf(full.busyShare)} of the cores were busy.`;
+      ? `CPU allows all of it: never more than ${formatPercent(Math.max(...runs.map((run) => run.busyShare)))} of the cores were busy.`
+      : `CPU stops allowing it at ${full.nodes} nodes: ${formatPercent(full.busyShare)} of the cores were busy.`;
   return `${table}\n${verdict}`;
 }
 
 // A fleet that did not finish has an endless time, and no ratio to compare.
 const isFigure = (value: number | null): value is number => value !== null && Number.isFinite(value);
 const textOf = (value: number | null) => (isFigure(value) ? String(value) : '-');
-const percentOf = (share: number) => `${Math.round(share * 100)} %`;
 
 /** By how much the ratio is above that of the first run, as a percentage. */
 function growthOf(first: FleetFigures, run: FleetFigures): string {
   if (!isFigure(first.ratio) || !isFigure(run.ratio)) return '-';
   const growth = run.ratio / first.ratio - 1;
-  return `${growth >= 0.005 ? '+' : ''}${percentOf(growth)}`;
+  return `${growth >= 0.005 ? '+' : ''}${formatPercent(growth)}`;
 }

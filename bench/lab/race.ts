@@ -1,5 +1,5 @@
 /** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
-import { readCores, shareBusy } from './cores.ts';
+import { readCores, shareCores } from './cores.ts';
 import { addCpu, type CpuSplit, readCpuSplit, subtractCpu } from './cpu-split.ts';
 import type { PullOutcome } from './docker-pull.ts';
 import type { Fault, RunningRace } from './faults.ts';
@@ -37,6 +37,8 @@ export interface RaceResult {
   readonly cpuSplit: CpuSplit;
   /** Of all cores of the machine, while the clock ran; 1 = nothing more could have been done in that time. */
   readonly busyShare: number;
+  /** Of the time all cores had while the clock ran, what the host of this machine gave to others. */
+  readonly stolenShare: number;
   /** What the fault's trigger has seen. */
   readonly findings: readonly Finding[];
 }
@@ -114,7 +116,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   };
   const stopWatching = watchForTrigger(fleet, runners, fault, running);
   const outcomes = await Promise.all(counted.map((node) => pulls.get(node) as Promise<PullOutcome>));
-  const busyShare = shareBusy(coresBefore, readCores());
+  const cores = shareCores(coresBefore, readCores());
   over.abort();
   const findings = await stopWatching();
   await new Promise((resolve) => setTimeout(resolve, settleMs));
@@ -137,7 +139,7 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
     const isFinished = outcome.errors.length === 0 && outcome.bytes >= wantedBytes;
     nodes.push({ label: node.host.label, outcome, wrongBytes, isFinished });
   }
-  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, cpuSplit: addCpu(splits), busyShare, findings };
+  return { nodes, originSentBytes, cpuSeconds, peakRssBytes, cpuSplit: addCpu(splits), ...cores, findings };
 }
 
 /** A pull by a real docker says only how long it took; docker itself has checked every digest and unpacked the layers. */

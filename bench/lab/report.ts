@@ -13,7 +13,7 @@ import { type CpuSplit, mapCpu } from './cpu-split.ts';
 import type { Finding } from './findings.ts';
 import type { FleetMode } from './fleet.ts';
 import type { RaceResult } from './race.ts';
-import { percentile, round } from './statistics.ts';
+import { formatPercent, percentile, round } from './statistics.ts';
 
 export interface FleetFigures {
   readonly case: string;
@@ -32,6 +32,8 @@ export interface FleetFigures {
   readonly hashCpuSecondsPerGiB: number;
   /** Of the machine's cores while the clock ran; near 1 the time is that of the CPU and not of the links. */
   readonly busyShare: number;
+  /** Of the time of all cores, what the host of this machine gave to others: from 0.05 on, times and CPU say little. */
+  readonly stolenShare: number;
   readonly rssMiBMax: number | null;
   readonly wrongBytes: number;
   /** Blobs that clients had to fetch anew after a break: what had come before it was wrong. */
@@ -100,6 +102,7 @@ export function computeFigures(input: FiguresInput): FleetFigures {
     ...(input.cpuPhases === undefined ? {} : { cpuPhases: roundPhases(input.cpuPhases) }),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
     busyShare: round(result.busyShare, 2),
+    stolenShare: round(result.stolenShare, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
     wrongBytes: result.nodes.reduce((sum, node) => sum + node.wrongBytes, 0),
     restarts: result.nodes.flatMap((node) => node.outcome.blobs).reduce((sum, blob) => sum + blob.restarts, 0),
@@ -148,7 +151,8 @@ export function formatReport({ figures, result, explanation }: ReportInput): str
     ['max / bound', value(figures.ratio, '')],
     ['origin egress / bytes', String(figures.originEgressRatio)],
     ['first byte of a blob, worst', value(figures.ttfbSecondsMax, 's')],
-    ['cores of the machine busy', `${Math.round(figures.busyShare * 100)} %`],
+    ['cores of the machine busy', formatPercent(figures.busyShare)],
+    ['  stolen by its host', formatPercent(figures.stolenShare)],
     ['CPU per GiB received', value(figures.cpuSecondsPerGiB, 's')],
     ['  of it', figures.cpuSplit === null ? '-' : formatCpuSplit(figures.cpuSplit)],
     ...formatPhases(figures.cpuPhases),

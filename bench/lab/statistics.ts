@@ -8,3 +8,8 @@ export function percentile(values: readonly number[], percent: number): number {
 export function round(value: number, digits = 3): number {
   return Number(value.toFixed(digits));
 }
+
+/** Writes a share, 0 to 1, as whole percent. */
+export function formatPercent(share: number): string {
+  return `${Math.round(share * 100)} %`;
+}

@@ -15,6 +15,7 @@ const fine: FleetFigures = {
   cpuSecondsPerGiB: 3,
   cpuSplit: null,
   busyShare: 0.5,
+  stolenShare: 0,
   hashCpuSecondsPerGiB: 0.6,
   rssMiBMax: 100,
   wrongBytes: 0,
