@@ -72,11 +72,13 @@ interface Look {
 /**
  * A blob of one extent is not worth waiting behind a large one: clients take several at once, and one that is done makes room for the
  * next. For the same reason the first extent of each large blob comes before the rest of any: a client that turns to it has bytes at
- * once. Half of the window is left to the rest, however many blobs there are.
+ * once. Half of the window is left to the rest, however many blobs there are; but as few as it starts with may all be first extents, since a
+ * client asks for about that many at once.
  */
 function lookAtAll(look: Look, open: readonly DownloadState[]): void {
+  const headShare = Math.max(1 / 2, Math.min(1, look.options.originWindowStartExtents / look.windowExtents));
   for (const download of open) if (isSmall(download) && lookAt(look, download, 0, 1, 1 / 2)) return;
-  for (const download of open) if (!isSmall(download) && lookAt(look, download, 0, 1, 1 / 2)) return;
+  for (const download of open) if (!isSmall(download) && lookAt(look, download, 0, 1, headShare)) return;
   for (const download of open) {
     const from = isRaced(download) ? 1 : Math.max(1, download.firstOpenExtent);
     if (!isSmall(download) && lookAt(look, download, from, download.plan.extentCount, 1)) return;

@@ -598,6 +598,19 @@ describe('turns at the origin', () => {
     expect([due(one!), due(other!)]).toEqual([[0, 1, 2, 3, 4, 5, 6], [0]]);
   });
 
+  it('are heads alone while the window is as small as it starts, half heads when it has opened', () => {
+    const blobs = [...'abcdefgh'].map((seed) =>
+      downloadOf(20 * MiB, { digest: `sha256:${seed.repeat(64)}` as Digest }),
+    );
+    for (const blob of blobs) join(blob, alice, []);
+    const due = (nowMs: number) => {
+      originTurns(self, blobs, nowMs, { ...options, originWindowStartExtents: 3 });
+      return blobs.map(({ extents }) => extents.filter(({ dueSinceMs }) => dueSinceMs !== undefined).length);
+    };
+    expect(due(0)).toEqual([1, 1, 1, 0, 0, 0, 0, 0]);
+    expect(due(60_000)).toEqual([5, 1, 1, 1, 0, 0, 0, 0]);
+  });
+
   it('alone: goes on behind the head of each in one run, and asks for nothing twice', () => {
     const blobs = ['one', 'other'].map((name) => downloadOf(16 * MiB, { digest: `sha256:${name}` as Digest }));
     const { turns } = originTurns(self, blobs, 0, options);
