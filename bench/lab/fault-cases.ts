@@ -42,6 +42,7 @@ export const faultCases: readonly FaultCase[] = [
   underFault('kill-node', victim),
   underFault('freeze-node', victim),
   underFault('slow-node', victim),
+  underFault('slow-seed', { boundRatio: 2.5, egressRatio: 1.1 }),
   underFault('liars-flip', lies),
   underFault('liars-sign', lies),
   underFault('liars-sign-large', lies),

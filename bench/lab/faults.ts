@@ -97,8 +97,8 @@ const liarFault = (lie: Lie, nodes: number, count: number): FaultParts => {
 const changeRate = (
   hostOf: (fleet: Fleet) => Parameters<Fleet['network']['setRate']>[0] | undefined,
   percent: number,
-): FaultParts => ({
-  async prepare(fleet) {
+) => ({
+  async prepare(fleet: Fleet) {
     const rate = fleet.options.rateBytesPerSecond;
     const host = hostOf(fleet);
     if (rate === undefined || host === undefined) throw new Error('a slow link needs a capped fleet');
@@ -118,6 +118,18 @@ const makers: Readonly<Record<string, (nodes: number, percent: number | undefine
   'slow-node': (nodes, percent = 10) => ({
     excludedNodes: [nodes - 1],
     ...changeRate((fleet) => fleet.nodes[nodes - 1]?.host, percent),
+  }),
+  'slow-seed': (_, percent = 2) => ({
+    excludedNodes: [0],
+    seededNodes: [0],
+    trigger: {
+      atFraction: 0.1,
+      async run(fleet) {
+        await changeRate(({ nodes }) => nodes[0]?.host, percent).prepare(fleet);
+        return [];
+      },
+    },
+    inspect: async (fleet, image) => [await measureSeed(fleet, 0, image)],
   }),
   'unplug-node': (nodes, percent = 50) => ({
     excludedNodes: [nodes - 1],

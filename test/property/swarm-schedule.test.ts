@@ -272,6 +272,46 @@ describe('the swarm schedule', () => {
     );
   });
 
+  it('loses some seconds, and few bytes of the origin, when one that was fast, seed or not, is slow from some moment on', () => {
+    const rateBytesPerSecond = 10 * MiB;
+    const fleetOf = fc.record({ nodes: fc.integer({ min: 2, max: 9 }), seeders: fc.nat(1), seed: fc.nat(1e6) });
+    fc.assert(
+      fc.property(fleetOf, fc.nat(2_500), fc.integer({ min: 15, max: 200 }), (fleet, atMs, factor) => {
+        const { simulation, result } = simulate({
+          ...{ ...fleet, layers: [48 * MiB], rateBytesPerSecond, uploadSlots: 8, latencyMs: 2 },
+          events: [{ atMs, run: ({ rates }) => void rates.splice(0, 1, rateBytesPerSecond / factor) }],
+          schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000, peerStallMs: 2_000 },
+        });
+        expect(livingFinished(simulation)).toBe(true);
+        // Judged by what it had been, it was waited for until it had sent everything: 48 to 97 s.
+        expect(Math.max(...result.seconds.slice(1))).toBeLessThan(30);
+        expect(result.originRatio).toBeLessThan(1.6);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('finishes about as soon as its link allows on a node whose link is slow itself', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 2, max: 8 }),
+        fc.integer({ min: 100, max: 400 }),
+        fc.nat(1e6),
+        (nodes, factor, seed) => {
+          const rateBytesPerSecond = 10 * MiB;
+          const { result } = simulate({
+            ...{ nodes, layers: [16 * MiB], rateBytesPerSecond, uploadSlots: 8, latencyMs: 2, seed },
+            events: [{ atMs: 0, run: ({ rates }) => void rates.splice(0, 1, rateBytesPerSecond / factor) }],
+            schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000, peerStallMs: 2_000 },
+          });
+          expect(result.seconds[0]).toBeLessThan(1.3 * 1.6 * factor);
+          expect(result.originRatio).toBeLessThan(2);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
   it('reads each byte about once at the origin on machines that are starved of CPU at the start', () => {
     const starvation = {
       ...{ stallMs: 800, untilMs: 4_000, cpuMsPerPiece: 10, cpuMsPerMessage: 1 },

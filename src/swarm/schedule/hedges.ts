@@ -2,13 +2,13 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Random } from '../../lib/clock.ts';
 import type { ScheduleOptions } from './options.ts';
 import { isUsable, type PiecePick } from './piece-picker.ts';
-import type { DownloadState, PeerState, RequestState } from './state.ts';
+import { type DownloadState, flightsOf, type PeerState, type RequestState } from './state.ts';
 
 /**
  * Second requests for pieces that are late: the first one shows no progress, is at a mute peer, takes several times as long as
  * requests usually do, or goes so slowly that another holder would be done long before.
- * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked, and again if
- * that one is busy.
+ * The one that comes last is cancelled for real. Each request is hedged once, to a holder that is not already asked, and again when that one has ended and
+ * something is still missing: it was busy, or had a part of the run.
  * Pure but for the injected randomness.
  */
 export function pickHedges(
@@ -30,7 +30,7 @@ export function pickHedges(
   const hedges: { pick: PiecePick; late: RequestState }[] = [];
   for (const request of requests) {
     if (hedges.length >= budget) break;
-    if (request.peer === undefined || request.isHedged) continue;
+    if (request.peer === undefined) continue;
     const download = downloads.get(request.digest);
     if (download === undefined) continue;
     const isAtMute = peers.get(request.peer)?.muteSinceMs !== undefined && request.startedMs < nowMs;
@@ -42,7 +42,7 @@ export function pickHedges(
     let first = request.first;
     const end = request.first + request.count;
     while (first < end && download.held.has(first)) first += 1;
-    if (first === end) continue;
+    if (first === end || (request.isHedged && flightsOf(download, first).size > 1)) continue;
     const supplier = otherHolder(download, first, peers, nowMs, random, options);
     if (supplier === undefined) continue;
     if (!isStalled && !isLate && !wouldOvertake(supplier, download, restMs)) continue;

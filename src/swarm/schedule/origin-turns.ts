@@ -4,7 +4,7 @@ import { judgeTurns, mayTakeBack } from './late-turns.ts';
 import type { ScheduleOptions } from './options.ts';
 import { bytesOfExtent, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
-import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurns, turnOrder } from './turn-order.ts';
+import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurnsAlone, turnOrder } from './turn-order.ts';
 
 /**
  * Who asks the origin for what, and when, so that each byte leaves it once.
@@ -265,8 +265,7 @@ function isWaitedFor(
 }
 
 function isAlone(download: DownloadState): boolean {
-  for (const member of download.members.values()) if (takesTurns(download, member)) return false;
-  return !download.isOriginWhole;
+  return !download.isOriginWhole && takesTurnsAlone(download);
 }
 
 /**

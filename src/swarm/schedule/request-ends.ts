@@ -38,18 +38,18 @@ export function applyPeerEnd(
   // The peer was lost and came back meanwhile: this is not its request.
   if (!state.requests.delete(request)) return undefined;
   if (download !== undefined) state.inFlightBytes -= request.count * download.plan.pieceBytes;
+  const ms = Math.max(1, nowMs - request.startedMs);
   if (outcome.kind === 'done') {
-    const ms = Math.max(1, nowMs - request.startedMs);
-    const rate = (outcome.bytes / ms) * 1000;
-    state.rateBytesPerSecond =
-      state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * 0.7 + rate * 0.3;
+    noteRate(state, outcome.bytes, ms);
     state.failures = 0;
     state.refused = undefined;
     durations.add(outcome.bytes, ms);
+  } else if (outcome.kind === 'cancelled' && ms > tellingMs) {
+    // Others were faster: it shows no more than how slow the peer was.
+    if ((request.receivedBytes / ms) * 1_000 < (state.rateBytesPerSecond ?? 0))
+      noteRate(state, request.receivedBytes, ms);
   } else if (outcome.kind === 'busy') {
     state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + random.next());
-    // Whoever it was to overtake may be overtaken by another.
-    for (const late of download === undefined ? [] : flightsOf(download, request.first)) late.isHedged = false;
   } else if (outcome.kind === 'absent' && download !== undefined) {
     forgetHave(download, request);
   } else if (outcome.kind === 'failed') {
@@ -62,6 +62,18 @@ export function applyPeerEnd(
   if (outcome.kind === 'busy' || outcome.kind === 'absent') noteRefused(state, request, nowMs);
   return undefined;
 }
+
+/** Smooths over some requests, and over a few seconds where they take longer: what a peer did long ago says little then. */
+function noteRate(state: PeerState, bytes: number, ms: number): void {
+  const rate = (bytes / ms) * 1_000;
+  const weight = Math.max(0.3, 1 - Math.exp(-ms / smoothedMs));
+  state.rateBytesPerSecond =
+    state.rateBytesPerSecond === undefined ? rate : state.rateBytesPerSecond * (1 - weight) + rate * weight;
+}
+
+const smoothedMs = 2_000;
+// A request that was stopped sooner may have waited for its turn.
+const tellingMs = 1_000;
 
 /** An origin that had not sent a byte when another took over does not answer this node: the others go on for a while. */
 export function originOutcome(
@@ -114,19 +126,26 @@ function isFetchedAtOrigin(download: DownloadState, extent: number): boolean {
 
 // Below any link worth taking from, even shared by many: a tenth of 5 MiB/s by eight uploads is 64 KiB/s.
 const slowestBytesPerMs = 16;
+// Requests that share a link that is slow itself get more and less of it.
+const unevenFactor = 4;
+// Half an hour for a piece of 512 KiB: whoever waits for less has no use for it.
+const leastBytesPerMs = 0.25;
 
 /**
- * Tells whether a request to a peer stands still, or drips so slowly that it might as well. Who was mute before it and answers as if
- * the pieces followed gets half the time.
+ * Tells whether a request to a peer stands still, or drips so slowly that it might as well, unless this node gets little more from all together. Who was
+ * mute before it and answers as if the pieces followed gets half the time.
  */
 export function isHopeless(
   request: RequestState,
-  muteSinceMs: number | undefined,
+  { muteSinceMs }: PeerState,
+  receivedBytesPerSecond: number,
   nowMs: number,
   options: ScheduleOptions,
 ): boolean {
   const isMuteAgain = request.promisedMs !== undefined && muteSinceMs !== undefined && muteSinceMs <= request.startedMs;
   if (nowMs - request.progressMs > (isMuteAgain ? 1 : 2) * options.peerStallMs) return true;
   const ageMs = nowMs - request.startedMs;
-  return ageMs > 5 * options.peerStallMs && request.receivedBytes < ageMs * slowestBytesPerMs;
+  const evenBytesPerMs = receivedBytesPerSecond / 1_000 / options.maxRequests;
+  const dripBytesPerMs = Math.max(leastBytesPerMs, Math.min(slowestBytesPerMs, evenBytesPerMs / unevenFactor));
+  return ageMs > 5 * options.peerStallMs && request.receivedBytes < ageMs * dripBytesPerMs;
 }

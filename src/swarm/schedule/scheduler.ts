@@ -329,8 +329,8 @@ export class Scheduler {
     const actions: Action[] = [];
     const downloads = [...this.#downloads.values()];
     for (const request of this.#requests.values()) {
-      if (request.peer === undefined) continue;
-      if (!isHopeless(request, this.#peers.get(request.peer)?.muteSinceMs, nowMs, this.#options)) continue;
+      const peer = request.peer && this.#peers.get(request.peer);
+      if (!peer || !isHopeless(request, peer, this.#supply.receivedBytesPerSecond, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
@@ -339,7 +339,7 @@ export class Scheduler {
     for (const requestId of this.#abandoned) actions.push({ kind: 'cancel', requestId });
     this.#cancels = [];
     this.#abandoned = [];
-    this.#supply.judge(downloads, nowMs);
+    this.#supply.judge(downloads, this.#peers, nowMs);
     const usualMs = (bytes: number) => this.#durations.usualMs(bytes);
     noteMute(this.#peers.values(), this.#downloads, usualMs, nowMs, this.#options);
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);

@@ -93,13 +93,15 @@ export interface DownloadState {
   isOriginWhole: boolean;
   /** Smoothed, of this node's own turns; undefined before the first. */
   originBytesPerSecond: number | undefined;
+  /** The most that all turns of this node at origins brought together in a second while no other took turns; 0 = others do. */
+  loneOriginBytesPerSecond: number;
   /** When turns that stand still were last looked for. */
   stallsSeenMs: number;
   /** A turn of this node stood still then. */
   isOwnTurnStalled: boolean;
   /** The longest that a turn of this node took that ended well. */
   slowestTurnMs: number | undefined;
-  /** For how many windows in a row the peers were far slower than the origin. */
+  /** For how many windows in a row the peers were far slower than the origin, or for how many more it races them (`supply.ts`). */
   slowWindows: number;
   /** Members are not believed any more: everything missing is read from the origin by this node. */
   isSelfReliant: boolean;
@@ -186,6 +188,7 @@ export function createDownloadState(input: {
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
     originBytesPerSecond: undefined,
+    loneOriginBytesPerSecond: 0,
     stallsSeenMs: Number.NEGATIVE_INFINITY,
     isOwnTurnStalled: false,
     slowestTurnMs: undefined,

@@ -1,5 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import type { DownloadState, PeerState, RequestState } from './state.ts';
+import { takesTurnsAlone } from './turn-order.ts';
 
 /**
  * How fast peers bring what they hold, over all downloads, and whether the origin would bring it much sooner. Then it is read there
@@ -9,13 +10,21 @@ import type { DownloadState, PeerState, RequestState } from './state.ts';
 export class Supply {
   #windowSinceMs: number | undefined;
   #peerBytes = 0;
-  #totalBytes = 0;
+  #originBytes = 0;
+  /** What they brought in the latest window in which the origin brought nothing. */
+  #rateUnshared = Number.POSITIVE_INFINITY;
+  #received = Number.POSITIVE_INFINITY;
   /** The most that peers brought per second in a window so far. */
   #rateBefore: number | undefined;
 
+  /** What came of peers and origins in the latest second that was looked at; infinity before the first. */
+  get receivedBytesPerSecond(): number {
+    return this.#received;
+  }
+
   received(bytes: number, isFromPeer: boolean): void {
-    this.#totalBytes += bytes;
     if (isFromPeer) this.#peerBytes += bytes;
+    else this.#originBytes += bytes;
   }
 
   /** This node could not listen for so long. */
@@ -24,12 +33,13 @@ export class Supply {
   }
 
   /** Says which downloads the origin should race the peers for. */
-  judge(downloads: readonly DownloadState[], nowMs: number): void {
+  judge(downloads: readonly DownloadState[], peers: ReadonlyMap<PeerId, PeerState>, nowMs: number): void {
     let wantedBytes = 0;
     for (const download of downloads) wantedBytes += suppliedBytes(download);
     if (wantedBytes === 0) {
       this.#windowSinceMs = undefined;
       this.#rateBefore = undefined;
+      this.#received = Number.POSITIVE_INFINITY;
       return;
     }
     this.#windowSinceMs ??= this.#start(nowMs);
@@ -38,20 +48,42 @@ export class Supply {
     const rates: WindowRates = {
       before: this.#rateBefore,
       peers: (this.#peerBytes / windowMs) * 1_000,
-      total: (this.#totalBytes / windowMs) * 1_000,
+      origin: (this.#originBytes / windowMs) * 1_000,
     };
+    this.#received = rates.peers + rates.origin;
+    if (this.#originBytes === 0) this.#rateUnshared = rates.peers;
+    // Where this node's own link is what is slow, the origin only takes from the peers' share of it.
+    const helps = this.#received > this.#rateUnshared * decisiveFactor;
     this.#rateBefore = Math.max(this.#rateBefore ?? 0, rates.peers);
     this.#windowSinceMs = this.#start(nowMs);
     for (const download of downloads) {
-      download.slowWindows = isSlowNow(download, wantedBytes, rates) ? download.slowWindows + 1 : 0;
+      if (!takesTurnsAlone(download)) download.loneOriginBytesPerSecond = 0;
+      else if (helps) download.loneOriginBytesPerSecond = Math.max(download.loneOriginBytesPerSecond, rates.origin);
+      const isSlow = isSlowNow(download, wantedBytes, rates);
+      download.slowWindows = countSlow(download.slowWindows, isSlow, () => hasSlow(download, peers, nowMs));
     }
   }
 
   #start(nowMs: number): number {
     this.#peerBytes = 0;
-    this.#totalBytes = 0;
+    this.#originBytes = 0;
     return nowMs;
   }
+}
+
+/**
+ * What a race brings is passed on quickly, so that peers look fast: it goes on while anything is left that only slow ones hold, and a few windows more. Nodes
+ * that take turns end it at about the same time then; the turns of one that is out of it already would be waited for.
+ */
+function countSlow(slowWindows: number, isSlow: boolean, hasSlowPieces: () => boolean): number {
+  if (isSlow) return slowWindows + 1 < racedWindows ? slowWindows + 1 : racedWindows + keptWindows;
+  if (slowWindows < racedWindows) return 0;
+  return hasSlowPieces() ? slowWindows : slowWindows - 1;
+}
+
+function hasSlow(download: DownloadState, peers: ReadonlyMap<PeerId, PeerState>, nowMs: number): boolean {
+  for (const piece of download.supplied) if (isSlowlySupplied(download, piece, peers, nowMs)) return true;
+  return false;
 }
 
 /** Bytes per second. */
@@ -59,17 +91,21 @@ interface WindowRates {
   /** From peers, in the best window before. */
   readonly before: number | undefined;
   readonly peers: number;
-  readonly total: number;
+  readonly origin: number;
 }
 
 function isSlowNow(download: DownloadState, wantedBytes: number, rates: WindowRates): boolean {
   if (download.supplied.size === 0 || wantedBytes < rates.peers * worthwhileSeconds) return false;
   // Young swarms grow by themselves.
   if (rates.before !== undefined && rates.peers > rates.before * growing) return false;
-  const { originBytesPerSecond } = download;
-  return originBytesPerSecond === undefined
-    ? rates.total < slowBytesPerSecond
-    : rates.peers * decisiveFactor < originBytesPerSecond;
+  const origin = originRate(download);
+  return origin === undefined ? rates.peers + rates.origin < slowBytesPerSecond : rates.peers * decisiveFactor < origin;
+}
+
+/** The pace of a turn at the origin; where no other takes turns, that of all turns of this node together if it is more. */
+function originRate({ originBytesPerSecond, loneOriginBytesPerSecond }: DownloadState): number | undefined {
+  if (originBytesPerSecond === undefined) return undefined;
+  return Math.max(originBytesPerSecond, loneOriginBytesPerSecond);
 }
 
 /** What members hold of it and this node lacks. */
@@ -84,14 +120,25 @@ export function isSlowlySupplied(
   peers: ReadonlyMap<PeerId, PeerState>,
   nowMs: number,
 ): boolean {
-  const slowRate = (download.originBytesPerSecond ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
+  const slowRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
   for (const member of download.members.values()) {
     const state = peers.get(member.peer);
     if (!member.have.has(piece) || state === undefined || state.isBanned || keepsRefusing(state, nowMs)) continue;
-    if (state.rateBytesPerSecond === undefined ? !keepsWaiting(state, nowMs) : state.rateBytesPerSecond >= slowRate)
-      return false;
+    const rate = presentRate(state, nowMs);
+    if (rate === undefined ? !keepsWaiting(state, nowMs) : rate >= slowRate) return false;
   }
   return true;
+}
+
+/** Bytes per second of its finished requests, unless all that it has been asked for a while ago comes slower; undefined before the first. */
+function presentRate({ rateBytesPerSecond, requests }: PeerState, nowMs: number): number | undefined {
+  if (rateBytesPerSecond === undefined) return undefined;
+  let best: number | undefined;
+  for (const { startedMs, receivedBytes } of requests) {
+    const ageMs = nowMs - startedMs;
+    if (ageMs > judgedMs) best = Math.max(best ?? 0, (receivedBytes / ageMs) * 1_000);
+  }
+  return Math.min(rateBytesPerSecond, best ?? rateBytesPerSecond);
 }
 
 /** The peer answered that it is busy, or has not got what it said it had. */
@@ -113,10 +160,14 @@ function keepsWaiting(state: PeerState, nowMs: number): boolean {
   return false;
 }
 
-/** Whether the origin should race the peers for what they hold: slow twice in a row is no accident. */
+/** Whether the origin should race the peers for what they hold. */
 export function isRaced(download: DownloadState): boolean {
-  return download.slowWindows >= 2;
+  return download.slowWindows >= racedWindows;
 }
+
+// Slow twice in a row is no accident.
+const racedWindows = 2;
+const keptWindows = 3;
 
 // A few pieces of the slowest links worth having; twice of it is about what a person notices.
 const judgedMs = 1_000;

@@ -120,3 +120,9 @@ export function holdsExtent(member: MemberState | undefined, download: DownloadS
 export function takesTurns(download: DownloadState, member: MemberState): boolean {
   return member.isFetching && member.canAskOrigin && !download.distrusted.has(member.peer);
 }
+
+/** Whether no other member takes turns at the origin, as far as this node knows. */
+export function takesTurnsAlone(download: DownloadState): boolean {
+  for (const member of download.members.values()) if (takesTurns(download, member)) return false;
+  return true;
+}

@@ -4,6 +4,7 @@ import { extentPieceRange, planPieces } from '../../../src/content/piece-plan.ts
 import { seededRandom } from '../../../src/lib/clock.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
+import { removeFlight } from '../../../src/swarm/schedule/flights.ts';
 import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
 import { Lag } from '../../../src/swarm/schedule/lag.ts';
 import {
@@ -862,13 +863,25 @@ describe('hedges', () => {
   });
 
   it.each([
-    ['was hedged before', { isHedged: true }],
     ['goes to the origin', { peer: undefined }],
     ['has brought all its pieces', { first: 1 }],
   ])('leave a request alone that %s', (_, changes) => {
     const download = twoSeeds();
     markHeld(download, 1);
     expect(hedge(download, fly(download, requestOf(changes)), 60_000)).toEqual([]);
+  });
+
+  it('leave a request alone that is hedged, until that ends and something of it is missing', () => {
+    const download = twoSeeds();
+    join(download, carol, 'all');
+    const late = fly(download, requestOf({ count: 2, isHedged: true }));
+    const other = fly(download, requestOf({ id: 2, peer: bob }));
+    const hedged = () => hedge(download, late, 60_000, 1, peerStates(alice, bob, carol));
+    expect(hedged()).toEqual([]);
+    removeFlight(download, other);
+    expect(hedged()).toMatchObject([{ pick: { first: 0, count: 2 } }]);
+    markHeld(download, 0);
+    expect(hedged()).toMatchObject([{ pick: { first: 1, count: 1 } }]);
   });
 
   it.each([

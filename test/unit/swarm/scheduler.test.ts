@@ -11,6 +11,7 @@ import {
   createTestScheduler,
   digest,
   extentRequests,
+  KiB,
   MiB,
   options,
   pieceRequests,
@@ -338,20 +339,44 @@ describe('the scheduler among peers', () => {
     expect(scheduler.requestEnded(request!.id, { kind: 'cancelled' })).toMatchObject({ peer: alice });
   });
 
-  it('gives up a request that drips', () => {
+  /** What is cancelled in 11 s in which each peer sends so many bytes per second to each request. */
+  const cancelledWhile = (bytesPerSecond: ReadonlyMap<PeerId, number>) => {
     const { clock, scheduler } = createTestScheduler();
-    add(scheduler, MiB, { canAskOrigin: false });
-    seed(scheduler, alice);
-    const [request] = pieceRequests(scheduler.decide());
-    let received = 0;
-    let actions = scheduler.decide();
-    for (let second = 0; second < 11; second += 1) {
-      received += 1_000;
-      for (const { id } of [...scheduler.requests.values()]) scheduler.requestProgress(id, received);
+    add(scheduler, 64 * MiB, { canAskOrigin: false });
+    for (const peer of bytesPerSecond.keys()) seed(scheduler, peer);
+    const requests = pieceRequests(scheduler.decide());
+    let cancelled: number[] = [];
+    for (let second = 1; second <= 11; second += 1) {
+      for (const { id, peer } of requests) scheduler.requestProgress(id, second * (bytesPerSecond.get(peer) ?? 0));
       clock.advance(1_000);
-      actions = scheduler.decide();
+      cancelled = cancels(scheduler.decide());
     }
-    expect(cancels(actions)).toContain(request!.id);
+    return requests.filter(({ id }) => cancelled.includes(id)).map(({ peer }) => peer);
+  };
+
+  it('gives up a request that drips', () => {
+    expect(
+      new Set(
+        cancelledWhile(
+          new Map([
+            [alice, 200 * KiB],
+            [bob, 10_000],
+          ]),
+        ),
+      ),
+    ).toEqual(new Set([bob]));
+    expect(new Set(cancelledWhile(new Map([[alice, 200]])))).toEqual(new Set([alice]));
+  });
+
+  it('bears with requests that drip where all together bring no more', () => {
+    expect(
+      cancelledWhile(
+        new Map([
+          [alice, 2_000],
+          [bob, 500],
+        ]),
+      ),
+    ).toEqual([]);
   });
 
   it('bears with a slow peer', () => {

@@ -1,17 +1,17 @@
 import { describe, expect, it } from 'vitest';
-import type { DownloadState, PeerState } from '../../../src/swarm/schedule/state.ts';
+import type { DownloadState, PeerState, RequestState } from '../../../src/swarm/schedule/state.ts';
 import { isRaced, isSlowlySupplied, noteRefused, Supply } from '../../../src/swarm/schedule/supply.ts';
-import { SwarmSimulation } from '../../support/swarm-simulation.ts';
+import { type SimulationOptions, SwarmSimulation } from '../../support/swarm-simulation.ts';
 import { alice, bob, downloadOf, join, KiB, MiB, options, peerStates } from './schedule-fixtures.ts';
 
 describe('the supply of peers', () => {
   /** Seconds of so many bytes each, judged as the scheduler does. */
   const judged = (download: DownloadState, bytesPerSecond: readonly number[], isFromPeer = true) => {
     const supply = new Supply();
-    supply.judge([download], 0);
+    supply.judge([download], new Map(), 0);
     bytesPerSecond.forEach((bytes, second) => {
       supply.received(bytes, isFromPeer);
-      supply.judge([download], (second + 1) * 1_000);
+      supply.judge([download], new Map(), (second + 1) * 1_000);
     });
     return isRaced(download);
   };
@@ -50,11 +50,70 @@ describe('the supply of peers', () => {
   it('is excused for the time this node could not listen', () => {
     const download = seeded();
     const supply = new Supply();
-    supply.judge([download], 0);
+    supply.judge([download], new Map(), 0);
     supply.excuse(1_900, 2_000);
-    supply.judge([download], 2_000);
-    supply.judge([download], 2_800);
+    supply.judge([download], new Map(), 2_000);
+    supply.judge([download], new Map(), 2_800);
     expect(download.slowWindows).toBe(0);
+  });
+
+  describe('in a race', () => {
+    const inRace = (peers: ReturnType<typeof peerStates>) => {
+      const download = seeded();
+      const supply = new Supply();
+      let nowMs = 0;
+      const second = (fromPeers: number, fromOrigin = 0) => {
+        supply.received(fromPeers, true);
+        supply.received(fromOrigin, false);
+        nowMs += 1_000;
+        supply.judge([download], peers, nowMs);
+        return isRaced(download);
+      };
+      supply.judge([download], peers, nowMs);
+      for (const bytes of slow) second(bytes);
+      return { download, second };
+    };
+
+    it('goes on when what it brings is passed on quickly, while something is left that only slow ones hold', () => {
+      const { second } = inRace(peerStates({ peer: alice, rateBytesPerSecond: 200 * KiB }));
+      for (let at = 0; at < 10; at += 1) expect(second(20 * MiB)).toBe(true);
+    });
+
+    it('goes on for three seconds when nothing like that is left', () => {
+      const { second } = inRace(peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB }));
+      const seconds = Array.from({ length: 5 }, () => second(20 * MiB));
+      expect(seconds).toEqual([true, true, true, false, false]);
+    });
+
+    it('is measured by all that the origin brings to one that reads there alone', () => {
+      const { download, second } = inRace(peerStates({ peer: alice, rateBytesPerSecond: 300 * KiB }));
+      // Eight turns share the origin's link.
+      download.originBytesPerSecond = MiB;
+      second(300 * KiB, 8 * MiB);
+      expect([download.loneOriginBytesPerSecond, second(300 * KiB)]).toEqual([8 * MiB, true]);
+      join(download, bob, [0]);
+      second(300 * KiB, 8 * MiB);
+      expect(download.loneOriginBytesPerSecond).toBe(0);
+    });
+
+    it('shows nothing of the origin where it only takes the link from the peers', () => {
+      const { download, second } = inRace(peerStates({ peer: alice, rateBytesPerSecond: 200 * KiB }));
+      second(20 * KiB, 400 * KiB);
+      expect(download.loneOriginBytesPerSecond).toBe(0);
+    });
+  });
+
+  it('is slow for a piece whose holder was fast and has been slow for a second', () => {
+    const request = { startedMs: 3_000, receivedBytes: 100 * KiB } as RequestState;
+    const peers = (...requests: RequestState[]) =>
+      peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB, requests: new Set(requests) });
+    const isSlow = (nowMs: number, ...requests: RequestState[]) =>
+      isSlowlySupplied(seeded(), 3, peers(...requests), nowMs);
+    expect([isSlow(4_000, request), isSlow(4_001, request)]).toEqual([false, true]);
+    const fast = { startedMs: 3_000, receivedBytes: 4 * MiB } as RequestState;
+    expect(isSlow(5_000, request, fast)).toBe(false);
+    const young = { startedMs: 4_900, receivedBytes: 0 } as RequestState;
+    expect([isSlow(5_000, young), isSlow(5_000, young, request)]).toEqual([false, true]);
   });
 
   it('is slow for a piece only when every holder was tried and is', () => {
@@ -115,12 +174,19 @@ describe('a peer that refuses', () => {
 
 describe('a fleet with a slow uplink', () => {
   const uplink = (index: number) => (index === 0 ? 200 * KiB : Number.POSITIVE_INFINITY);
-  const simulate = (nodes: number, layers: number[], seeders: number, link?: typeof uplink) => {
+  const simulate = (
+    nodes: number,
+    layers: number[],
+    seeders: number,
+    link?: typeof uplink,
+    events: NonNullable<SimulationOptions['events']> = [],
+  ) => {
     const rateBytesPerSecond = 20 * MiB;
     const simulation = new SwarmSimulation({
       ...{ nodes, layers, seeders, rateBytesPerSecond, uploadSlots: 8, maxWaiting: 2, busyMs: 50, seed: 1 },
       schedule: { ...options, takeoverMs: 1_500, originStallMs: 3_000, maxSuppliers: 8, maxInFlightBytes: 32 * MiB },
       ...(link === undefined ? {} : { uplink: link }),
+      events,
     });
     const { seconds, originRatio } = simulation.run();
     return { lastSeconds: Math.max(...seconds), originRatio };
@@ -136,6 +202,13 @@ describe('a fleet with a slow uplink', () => {
     const { lastSeconds, originRatio } = simulate(8, [64 * MiB], 0, uplink);
     expect(lastSeconds).toBeLessThan(12);
     expect(originRatio).toBeLessThan(1.3);
+  });
+
+  it('does not wait for a seed that was fast, and is slow from some moment on', () => {
+    const slowDown = ({ rates }: SwarmSimulation) => void rates.splice(0, 1, 200 * KiB);
+    const { lastSeconds, originRatio } = simulate(4, [64 * MiB], 1, undefined, [{ atMs: 1_000, run: slowDown }]);
+    expect(lastSeconds).toBeLessThan(9);
+    expect(originRatio).toBeLessThan(1);
   });
 
   it('gets a blob from one seed alone about as fast as its link goes, and nothing from the origin', () => {
