@@ -39,6 +39,7 @@ export class Supply {
     if (wantedBytes === 0) {
       this.#windowSinceMs = undefined;
       this.#rateBefore = undefined;
+      this.#rateUnshared = Number.POSITIVE_INFINITY;
       this.#received = Number.POSITIVE_INFINITY;
       return;
     }
