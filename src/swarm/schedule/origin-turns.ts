@@ -98,7 +98,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
     if (look.openBytes >= windowBytes * share) break;
     const state = extents[extent];
     if (state === undefined) continue;
-    if (state.unheld === 0 && !(isRace && isSlow(download, extent, look.peers, look.nowMs))) continue;
+    if (state.unheld === 0 && !(isRace && isSlow(download, extent, look))) continue;
     look.openBytes += countedBytes;
     for (const [peer, { sinceMs }] of state.claims)
       if (look.nowMs - sinceMs >= heldUpMs) look.load.set(peer, (look.load.get(peer) ?? 0) + countedBytes);
@@ -297,15 +297,10 @@ function longRun(download: DownloadState, extent: number, run: { first: number; 
 }
 
 /** Whether this node lacks something of the extent that only slow peers hold. */
-function isSlow(
-  download: DownloadState,
-  extent: number,
-  peers: ReadonlyMap<PeerId, PeerState>,
-  nowMs: number,
-): boolean {
+function isSlow(download: DownloadState, extent: number, { peers, nowMs, options }: Look): boolean {
   const range = extentPieceRange(download.plan, extent);
   for (let piece = range.start; piece < range.end; piece += 1) {
-    if (!download.held.has(piece) && isSlowlySupplied(download, piece, peers, nowMs)) return true;
+    if (!download.held.has(piece) && isSlowlySupplied(download, piece, peers, nowMs, options)) return true;
   }
   return false;
 }

@@ -339,7 +339,7 @@ export class Scheduler {
     for (const requestId of this.#abandoned) actions.push({ kind: 'cancel', requestId });
     this.#cancels = [];
     this.#abandoned = [];
-    this.#supply.judge(downloads, this.#peers, nowMs);
+    this.#supply.judge(downloads, this.#peers, nowMs, this.#options);
     const usualMs = (bytes: number) => this.#durations.usualMs(bytes);
     noteMute(this.#peers.values(), this.#downloads, usualMs, nowMs, this.#options);
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);

@@ -1,4 +1,5 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import type { ScheduleOptions } from './options.ts';
 import type { DownloadState, PeerState, RequestState } from './state.ts';
 import { takesTurnsAlone } from './turn-order.ts';
 
@@ -33,7 +34,12 @@ export class Supply {
   }
 
   /** Says which downloads the origin should race the peers for. */
-  judge(downloads: readonly DownloadState[], peers: ReadonlyMap<PeerId, PeerState>, nowMs: number): void {
+  judge(
+    downloads: readonly DownloadState[],
+    peers: ReadonlyMap<PeerId, PeerState>,
+    nowMs: number,
+    options: ScheduleOptions,
+  ): void {
     let wantedBytes = 0;
     for (const download of downloads) wantedBytes += suppliedBytes(download);
     if (wantedBytes === 0) {
@@ -45,7 +51,7 @@ export class Supply {
     }
     this.#windowSinceMs ??= this.#start(nowMs);
     const windowMs = nowMs - this.#windowSinceMs;
-    if (windowMs < judgedMs) return;
+    if (windowMs < judgedMsOf(options)) return;
     const rates: WindowRates = {
       before: this.#rateBefore,
       peers: (this.#peerBytes / windowMs) * 1_000,
@@ -61,7 +67,7 @@ export class Supply {
       if (!takesTurnsAlone(download)) download.loneOriginBytesPerSecond = 0;
       else if (helps) download.loneOriginBytesPerSecond = Math.max(download.loneOriginBytesPerSecond, rates.origin);
       const isSlow = isSlowNow(download, wantedBytes, rates);
-      download.slowWindows = countSlow(download.slowWindows, isSlow, () => hasSlow(download, peers, nowMs));
+      download.slowWindows = countSlow(download.slowWindows, isSlow, () => hasSlow(download, peers, nowMs, options));
     }
   }
 
@@ -82,8 +88,13 @@ function countSlow(slowWindows: number, isSlow: boolean, hasSlowPieces: () => bo
   return hasSlowPieces() ? slowWindows : slowWindows - 1;
 }
 
-function hasSlow(download: DownloadState, peers: ReadonlyMap<PeerId, PeerState>, nowMs: number): boolean {
-  for (const piece of download.supplied) if (isSlowlySupplied(download, piece, peers, nowMs)) return true;
+function hasSlow(
+  download: DownloadState,
+  peers: ReadonlyMap<PeerId, PeerState>,
+  nowMs: number,
+  options: ScheduleOptions,
+): boolean {
+  for (const piece of download.supplied) if (isSlowlySupplied(download, piece, peers, nowMs, options)) return true;
   return false;
 }
 
@@ -120,24 +131,29 @@ export function isSlowlySupplied(
   piece: number,
   peers: ReadonlyMap<PeerId, PeerState>,
   nowMs: number,
+  options: ScheduleOptions,
 ): boolean {
   const slowRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
   for (const member of download.members.values()) {
     const state = peers.get(member.peer);
     if (!member.have.has(piece) || state === undefined || state.isBanned || keepsRefusing(state, nowMs)) continue;
-    const rate = presentRate(state, nowMs);
-    if (rate === undefined ? !keepsWaiting(state, nowMs) : rate >= slowRate) return false;
+    const rate = presentRate(state, nowMs, options);
+    if (rate === undefined ? !keepsWaiting(state, nowMs, options) : rate >= slowRate) return false;
   }
   return true;
 }
 
 /** Bytes per second of its finished requests, unless all that it has been asked for a while ago comes slower; undefined before the first. */
-function presentRate({ rateBytesPerSecond, requests }: PeerState, nowMs: number): number | undefined {
+function presentRate(
+  { rateBytesPerSecond, requests }: PeerState,
+  nowMs: number,
+  { peerStallMs }: ScheduleOptions,
+): number | undefined {
   if (rateBytesPerSecond === undefined) return undefined;
   let best: number | undefined;
   for (const { startedMs, receivedBytes } of requests) {
     const ageMs = nowMs - startedMs;
-    if (ageMs > judgedMs) best = Math.max(best ?? 0, (receivedBytes / ageMs) * 1_000);
+    if (ageMs > peerStallMs) best = Math.max(best ?? 0, (receivedBytes / ageMs) * 1_000);
   }
   return Math.min(rateBytesPerSecond, best ?? rateBytesPerSecond);
 }
@@ -156,8 +172,8 @@ export function keepsRefusing({ refused }: PeerState, nowMs: number): boolean {
 }
 
 /** Asked for something for a while, and it has not come. */
-function keepsWaiting(state: PeerState, nowMs: number): boolean {
-  for (const request of state.requests) if (nowMs - request.startedMs > judgedMs) return true;
+function keepsWaiting(state: PeerState, nowMs: number, options: ScheduleOptions): boolean {
+  for (const request of state.requests) if (nowMs - request.startedMs > judgedMsOf(options)) return true;
   return false;
 }
 
@@ -172,6 +188,8 @@ const keptWindows = 3;
 
 // A few pieces of the slowest links worth having; twice of it is about what a person notices.
 const judgedMs = 1_000;
+// A node that runs late is slow to ask and to listen, whatever its peers do: it judges later, as it is more patient with all else.
+const judgedMsOf = ({ peerStallMs }: ScheduleOptions) => Math.max(judgedMs, peerStallMs / 2);
 // Longer than the pauses between requests to a busy peer.
 const forgottenAfterMs = 5_000;
 // An end nearer than this is not worth bytes of the origin.

@@ -8,10 +8,10 @@ describe('the supply of peers', () => {
   /** Seconds of so many bytes each, judged as the scheduler does. */
   const judged = (download: DownloadState, bytesPerSecond: readonly number[], isFromPeer = true) => {
     const supply = new Supply();
-    supply.judge([download], new Map(), 0);
+    supply.judge([download], new Map(), 0, options);
     bytesPerSecond.forEach((bytes, second) => {
       supply.received(bytes, isFromPeer);
-      supply.judge([download], new Map(), (second + 1) * 1_000);
+      supply.judge([download], new Map(), (second + 1) * 1_000, options);
     });
     return isRaced(download);
   };
@@ -47,13 +47,23 @@ describe('the supply of peers', () => {
     expect(judged(seeded(), [4 * MiB, 4 * MiB], false)).toBe(false);
   });
 
+  it('is judged later by a node that runs late', () => {
+    const late = { ...options, peerStallMs: options.peerStallMs + 4_000 };
+    const download = seeded();
+    const supply = new Supply();
+    for (const nowMs of [0, 2_900, 3_000, 5_900]) supply.judge([download], new Map(), nowMs, late);
+    expect(isRaced(download)).toBe(false);
+    supply.judge([download], new Map(), 6_000, late);
+    expect(isRaced(download)).toBe(true);
+  });
+
   it('is excused for the time this node could not listen', () => {
     const download = seeded();
     const supply = new Supply();
-    supply.judge([download], new Map(), 0);
+    supply.judge([download], new Map(), 0, options);
     supply.excuse(1_900, 2_000);
-    supply.judge([download], new Map(), 2_000);
-    supply.judge([download], new Map(), 2_800);
+    supply.judge([download], new Map(), 2_000, options);
+    supply.judge([download], new Map(), 2_800, options);
     expect(download.slowWindows).toBe(0);
   });
 
@@ -66,10 +76,10 @@ describe('the supply of peers', () => {
         supply.received(fromPeers, true);
         supply.received(fromOrigin, false);
         nowMs += 1_000;
-        supply.judge([download], peers, nowMs);
+        supply.judge([download], peers, nowMs, options);
         return isRaced(download);
       };
-      supply.judge([download], peers, nowMs);
+      supply.judge([download], peers, nowMs, options);
       for (const bytes of slow) second(bytes);
       return { download, second };
     };
@@ -103,23 +113,23 @@ describe('the supply of peers', () => {
     });
   });
 
-  it('is slow for a piece whose holder was fast and has been slow for a second', () => {
+  it('is slow for a piece whose holder was fast and has been slow for two seconds', () => {
     const request = { startedMs: 3_000, receivedBytes: 100 * KiB } as RequestState;
     const peers = (...requests: RequestState[]) =>
       peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB, requests: new Set(requests) });
     const isSlow = (nowMs: number, ...requests: RequestState[]) =>
-      isSlowlySupplied(seeded(), 3, peers(...requests), nowMs);
-    expect([isSlow(4_000, request), isSlow(4_001, request)]).toEqual([false, true]);
+      isSlowlySupplied(seeded(), 3, peers(...requests), nowMs, options);
+    expect([isSlow(5_000, request), isSlow(5_001, request)]).toEqual([false, true]);
     const fast = { startedMs: 3_000, receivedBytes: 4 * MiB } as RequestState;
-    expect(isSlow(5_000, request, fast)).toBe(false);
+    expect(isSlow(6_000, request, fast)).toBe(false);
     const young = { startedMs: 4_900, receivedBytes: 0 } as RequestState;
-    expect([isSlow(5_000, young), isSlow(5_000, young, request)]).toEqual([false, true]);
+    expect([isSlow(6_000, young), isSlow(6_000, young, request)]).toEqual([false, true]);
   });
 
   it('is slow for a piece only when every holder was tried and is', () => {
     const download = seeded();
     const slowly = (...peers: Parameters<typeof peerStates>) =>
-      isSlowlySupplied(download, 3, peerStates(...peers), 5_000);
+      isSlowlySupplied(download, 3, peerStates(...peers), 5_000, options);
     expect(slowly({ peer: alice, rateBytesPerSecond: 200 * KiB })).toBe(true);
     expect(slowly({ peer: alice, rateBytesPerSecond: 20 * MiB })).toBe(false);
     expect(slowly(alice)).toBe(false);
@@ -143,7 +153,8 @@ describe('a peer that refuses', () => {
     return download;
   };
   const fast = () => peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB });
-  const isSlow = (peers: ReturnType<typeof peerStates>, nowMs: number) => isSlowlySupplied(seeded(), 3, peers, nowMs);
+  const isSlow = (peers: ReturnType<typeof peerStates>, nowMs: number) =>
+    isSlowlySupplied(seeded(), 3, peers, nowMs, options);
 
   it('is as good as slow after a second of it, however fast it was', () => {
     const peers = fast();
