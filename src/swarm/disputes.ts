@@ -9,7 +9,7 @@ import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { readSample } from './origin-sample.ts';
-import { marksHash, signerMark, signerOfMark } from './piece-mark.ts';
+import { isMarkOf, marksHash, signerMark, signerOfMark } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 
 /**
@@ -126,6 +126,10 @@ export class Disputes {
   /** Reads a held piece from the origin; what is wrong is put right, and its signer not believed any more. */
   async check(download: BlobDownload, piece: SignedPiece, signal: AbortSignal, other?: SignedPiece): Promise<Finding> {
     const bytes = await readSample(this.#deps, download, piece.index, signal);
+    this.#deps.logger.debug(
+      { digest: download.digest, piece: piece.index, signer: piece.signer, isRead: bytes !== undefined },
+      'a held piece was compared with the origin',
+    );
     if (bytes === undefined) return 'unreadable';
     const held = download.heldPieces.get(piece.index);
     if (!isOpen(download) || held === undefined || !hasHash(held, piece.hash)) return 'moot';
@@ -144,7 +148,7 @@ export class Disputes {
     if (marksHash(mark, held)) return;
     const book = this.#bookOf(download);
     const other = signerOfMark(mark);
-    if (book.settled.has(other) || [...download.distrusted].some((signer) => signer.endsWith(other))) return;
+    if (book.settled.has(other) || isMarkOf(mark, download.distrusted)) return;
     const shown = book.shown.get(peer) ?? 0;
     if (shown >= maxShown) return;
     book.shown.set(peer, shown + 1);

@@ -9,47 +9,31 @@ import type { BlobStore } from '../store/blob-store.ts';
 import type { BanList } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberLinks, MemberMessage } from './member-links.ts';
-import { maxGivenPieceBytes } from './messages.ts';
-import { markBytes, markOf } from './piece-mark.ts';
-import type { Scheduler } from './schedule/scheduler.ts';
+import { isMarkOf, markBytes } from './piece-mark.ts';
+import { haveOf, PieceNews, type PieceNewsDeps } from './piece-news.ts';
+import { takesBack } from './schedule/member-events.ts';
 import { extentsOf, type RequestState } from './schedule/state.ts';
 
 /**
  * Translates between what members say and the scheduler's events. Providers found in the directory are greeted with this node's
  * state and answer with theirs; from then on both sides tell each other every piece, claim and release of the download.
  */
-export interface MemberTalkDeps {
+export interface MemberTalkDeps extends PieceNewsDeps {
   readonly self: PeerId;
   readonly blobs: BlobStore;
-  readonly scheduler: Scheduler;
   readonly bans: BanList;
   readonly tasks: TaskGroup;
   readonly clock: Clock;
   readonly isConnected: (peer: PeerId) => boolean;
-  readonly downloads: ReadonlyMap<Digest, BlobDownload>;
   /** A member says which version of a piece it holds. */
   readonly onMark: (peer: PeerId, digest: Digest, piece: number, mark: Uint8Array) => void;
   /** A member shows a piece as it holds it. */
   readonly onSigned: (peer: PeerId, digest: Digest, piece: SignedPiece) => void;
   /** A member gives a small piece unasked. */
   readonly onPiece: (peer: PeerId, digest: Digest, piece: SignedPiece, bytes: Uint8Array) => void;
-  /** A small piece was given to a member. */
-  readonly onGiven: (peer: PeerId, bytes: number) => void;
-  /** Whether small pieces may be given unasked: not by a node whose uploads are limited. */
-  readonly mayGive: boolean;
   /** Something will be asked of a member soon. */
   readonly onMeet: (peer: PeerId) => void;
 }
-
-// Below this many holders a piece is news. Three uplinks feed a new piece to a fleet in a few rounds of doubling.
-const rareHolders = 3;
-
-// Common pieces are told of within 200 ms among so many members, in a larger fleet later: there more of them fit into one message,
-// and enough holders of each are known meanwhile. A sixth of the CPU of 32 nodes goes into messages among them.
-const membersPerRound = 8;
-
-// What giving a small blob to all may cost this node's link: half a second of a slow one.
-const maxGivenBytes = 256 * 1024;
 
 // Two that greet each other do it within this; who greets later than that is answered in any case.
 const crossingMs = 2_000;
@@ -57,7 +41,11 @@ const crossingMs = 2_000;
 // A link that overflowed or could not be opened: long enough for a busy peer to catch up, short against a download.
 const greetAgainMs = 1_000;
 
+// Of pieces with their versions in one message, some 60 KiB.
+const maxVersions = 4096;
+
 export class MemberTalk {
+  readonly news: PieceNews;
   readonly #deps: MemberTalkDeps;
   readonly #links: Pick<MemberLinks, 'send' | 'hasRoom'>;
   /** Members said to hold or fetch a download, whether they answered yet or not. */
@@ -69,13 +57,11 @@ export class MemberTalk {
   readonly #listeners = new Set<() => void>();
   /** Lost with their link only, and to be greeted again soon. */
   readonly #lost = new Set<PeerId>();
-  /** Pieces that enough members hold already, and the round since which the first of them waits to be told of. */
-  readonly #unhurried = new Map<Digest, { readonly pieces: Set<number>; readonly sinceRound: number }>();
-  #round = 0;
 
   constructor(deps: MemberTalkDeps, links: Pick<MemberLinks, 'send' | 'hasRoom'>) {
     this.#deps = deps;
     this.#links = links;
+    this.news = new PieceNews(deps, links);
   }
 
   /** The directory names a provider: greet it once. */
@@ -95,7 +81,7 @@ export class MemberTalk {
   forget(digest: Digest): void {
     this.#providers.delete(digest);
     this.#told.delete(digest);
-    this.#unhurried.delete(digest);
+    this.news.forget(digest);
     const isHeardOut = this.isHeardOut(digest);
     this.#silent.delete(digest);
     if (!isHeardOut) this.#tellListeners();
@@ -124,47 +110,6 @@ export class MemberTalk {
       this.#lost.delete(peer);
       if (isConnected(peer)) this.peerBack(peer);
     });
-  }
-
-  /**
-   * Tells members that lack a piece: at once while few hold it, so that it spreads from many; when it is common with whatever else is told, in a
-   * few rounds at the latest, so that a fleet of N does not exchange N * N messages per piece.
-   */
-  tellHave(digest: Digest, piece: number): void {
-    const holders = this.#deps.scheduler.downloads.get(digest)?.availability[piece] ?? 0;
-    const waiting = this.#unhurried.get(digest) ?? { pieces: new Set(), sinceRound: this.#round };
-    waiting.pieces.add(piece);
-    this.#unhurried.set(digest, waiting);
-    if (holders < rareHolders) this.#tellWaiting(digest);
-  }
-
-  /**
-   * Gives a blob of one small piece to all that lack it, as the one who has just read it at the origin: what each of them would ask for next, and
-   * what clients wait for first. Returns whether that was the way to tell of it.
-   */
-  givePiece(digest: Digest, piece: SignedPiece, bytes: Uint8Array): boolean {
-    const download = this.#deps.scheduler.downloads.get(digest);
-    if (download === undefined || download.plan.pieceCount > 1 || bytes.length > maxGivenPieceBytes) return false;
-    if (!this.#deps.mayGive) return false;
-    if (bytes.length * download.members.size > maxGivenBytes) return false;
-    const given: MemberMessage = { kind: 'piece', digest, piece, bytes };
-    const told = haveOf(digest, [piece]);
-    for (const { peer, isFetching, have } of download.members.values()) {
-      if (!isFetching || have.has(piece.index)) continue;
-      const hasRoom = this.#links.hasRoom(peer, bytes.length);
-      this.#links.send(peer, hasRoom ? given : told);
-      if (hasRoom) this.#deps.onGiven(peer, bytes.length);
-    }
-    return true;
-  }
-
-  /** Tells of what has waited long enough; the more members there are, the more of it goes into one message. */
-  tellUnhurried(): void {
-    this.#round += 1;
-    for (const [digest, { sinceRound }] of this.#unhurried) {
-      const members = this.#deps.scheduler.downloads.get(digest)?.members.size ?? 0;
-      if (this.#round - sinceRound >= Math.max(1, Math.ceil(members / membersPerRound))) this.#tellWaiting(digest);
-    }
   }
 
   /** Tells every member that still fetches. */
@@ -197,14 +142,14 @@ export class MemberTalk {
       this.tell(request.digest, { kind: 'claim', digest: request.digest, extent, receivedBytes: 0 });
     }
     // The frames are on their way anyhow.
-    this.#tellWaiting(request.digest);
+    this.news.tellWaiting(request.digest);
   }
 
   /** Tells how far this node's own requests to the origin are, those that take long enough for others to wonder. */
   tellClaims(digest: Digest, startedBeforeMs: number): void {
     const claims = this.#claims(digest, startedBeforeMs);
     for (const claim of claims) this.tell(digest, claim);
-    if (claims.length > 0) this.#tellWaiting(digest);
+    if (claims.length > 0) this.news.tellWaiting(digest);
   }
 
   stateOf(download: BlobDownload, wantsReply: boolean): MemberMessage {
@@ -231,14 +176,7 @@ export class MemberTalk {
         this.#receiveState(peer, message);
         break;
       case 'have':
-        scheduler.memberHas(
-          digest,
-          peer,
-          message.pieces.filter((piece) => piece < pieceCount),
-        );
-        for (const [at, piece] of message.pieces.entries())
-          if (piece < pieceCount)
-            this.#deps.onMark(peer, digest, piece, message.marks.subarray(at * markBytes, (at + 1) * markBytes));
+        this.#receiveHave(peer, message);
         break;
       case 'leave':
         this.#heard(digest, peer);
@@ -273,21 +211,19 @@ export class MemberTalk {
     for (const listener of this.#listeners) listener();
   }
 
-  #tellWaiting(digest: Digest): void {
-    const held = this.#deps.downloads.get(digest)?.heldPieces;
-    const all = [...(this.#unhurried.get(digest)?.pieces ?? [])].flatMap((piece) => held?.get(piece) ?? []);
-    this.#unhurried.delete(digest);
-    if (all.length === 0) return;
-    // Most members lack all of it, and one message serves them.
-    let toAll: MemberMessage | undefined;
-    for (const member of this.#deps.scheduler.downloads.get(digest)?.members.values() ?? []) {
-      if (!member.isFetching) continue;
-      const news = all.filter(({ index }) => !member.have.has(index));
-      if (news.length === 0) continue;
-      if (news.length === all.length) toAll ??= haveOf(digest, all);
-      const message = news.length === all.length ? toAll : undefined;
-      this.#links.send(member.peer, message ?? haveOf(digest, news));
-    }
+  /** A version of somebody who lied about the blob is none to wait for: it will be thrown away there as well. */
+  #receiveHave(peer: PeerId, { digest, pieces, marks }: MemberMessage & { kind: 'have' }): void {
+    const download = this.#deps.downloads.get(digest);
+    if (download === undefined) return;
+    const told = [...pieces.entries()]
+      .map(([at, piece]) => ({ piece, mark: marks.subarray(at * markBytes, (at + 1) * markBytes) }))
+      .filter(({ piece, mark }) => piece < download.plan.pieceCount && !isMarkOf(mark, download.distrusted));
+    this.#deps.scheduler.memberHas(
+      digest,
+      peer,
+      told.map(({ piece }) => piece),
+    );
+    for (const { piece, mark } of told) this.#deps.onMark(peer, digest, piece, mark);
   }
 
   #receiveState(peer: PeerId, message: MemberMessage & { kind: 'state' }): void {
@@ -305,8 +241,13 @@ export class MemberTalk {
     this.#providersOf(digest).add(peer);
     scheduler.peerSeen(peer, false);
     if (this.#deps.bans.shuns(peer)) scheduler.distrust(digest, [], [peer]);
-    scheduler.memberState(digest, peer, { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin });
-    if (message.wantsReply && !this.#hasJustTold(peer, download)) this.#sayAll(peer, download, false);
+    const state = scheduler.downloads.get(digest);
+    const said = { pieces, isFetching: message.isFetching, canAskOrigin: message.canAskOrigin };
+    // Who threw pieces away has forgotten who holds them.
+    const hasForgotten = state !== undefined && takesBack(state, peer, said);
+    if (pieces !== undefined && message.isFetching) leaveOutSuspects(download, pieces, state?.members.get(peer)?.have);
+    scheduler.memberState(digest, peer, said);
+    if (message.wantsReply && (hasForgotten || !this.#hasJustTold(peer, download))) this.#sayAll(peer, download, false);
   }
 
   /** Finds what members can be heard about: an ingest that is still being opened takes no part yet. */
@@ -321,6 +262,9 @@ export class MemberTalk {
     const claims = this.#claims(digest, Number.POSITIVE_INFINITY);
     this.#links.send(peer, this.stateOf(download, wantsReply));
     for (const claim of claims) this.#links.send(peer, claim);
+    const held = [...download.heldPieces.values()];
+    for (let at = 0; at < held.length; at += maxVersions)
+      this.#links.send(peer, haveOf(digest, held.slice(at, at + maxVersions)));
     const told = this.#told.get(digest) ?? new Map();
     this.#told.set(digest, told.set(peer, { what: whatIsTold(download, claims), atMs: this.#deps.clock.nowMs() }));
   }
@@ -386,6 +330,8 @@ function whatIsTold(download: BlobDownload, claims: readonly ClaimMessage[]): st
   return [download.epoch, download.heldPieces.size, ...claims.map(({ extent }) => extent)].join(' ');
 }
 
-function haveOf(digest: Digest, pieces: readonly SignedPiece[]): MemberMessage {
-  return { kind: 'have', digest, pieces: pieces.map(({ index }) => index), marks: Buffer.concat(pieces.map(markOf)) };
+/** Of a piece that was thrown away here, a member that says no more than that it holds it may hold the same version; the right one it names. */
+function leaveOutSuspects(download: BlobDownload, pieces: Bitfield, known: Bitfield | undefined): void {
+  for (const { piece } of download.suspects)
+    if (!download.hasPiece(piece.index) && known?.has(piece.index) !== true) pieces.delete(piece.index);
 }

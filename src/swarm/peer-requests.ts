@@ -63,6 +63,7 @@ export async function runPeerRequest(
   let reportedBytes = 0;
   let reportedMs = Number.NEGATIVE_INFINITY;
   let isLiar = false;
+  let isDoubted = false;
   const count = deps.pace.countFor(download.plan, request.first, request.count);
   const settle = deps.pace.charge(download.plan, request.first, count);
   const breached = (error: PeerError) => {
@@ -91,10 +92,10 @@ export async function runPeerRequest(
         onPiece: async (piece, pieceBytes) => {
           bytes += pieceBytes.length;
           if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
-          if (!accept(deps, download, request.peer, piece, pieceBytes)) {
-            isLiar = true;
-            return;
-          }
+          const refusal = refuse(deps, download, request.peer, piece, pieceBytes);
+          if (refusal === 'banned_signer') isDoubted = true;
+          else if (refusal !== undefined) isLiar = true;
+          if (refusal !== undefined) return;
           if (await download.storePiece(piece, pieceBytes, { from: 'peer', peer: request.peer })) {
             deps.onStored(download, piece.index, request);
           }
@@ -102,7 +103,8 @@ export async function runPeerRequest(
       },
       signal,
     );
-    return isLiar ? { kind: 'failed' } : { kind: 'done', bytes };
+    if (isLiar) return { kind: 'failed' };
+    return { kind: isDoubted ? 'doubted' : 'done', bytes };
   } catch (error) {
     const wasPromised = signal.aborted && request.promisedMs !== undefined;
     if (receivedBytes === 0 && (wasPromised || request.isStalled || isCode(error, 'PEER_STALLED')))
@@ -137,7 +139,7 @@ export async function takeGivenPiece(
   if (download.state !== 'fetching' || download.plan.pieceCount > 1 || bytes.length !== download.sizeBytes) return;
   if (!deps.bucket.isUnlimited) await deps.bucket.take(bytes.length, signal);
   if (download.hasPiece(piece.index) || download.isWriting(piece.index)) return;
-  if (!accept(deps, download, peer, piece, bytes)) return;
+  if (refuse(deps, download, peer, piece, bytes) !== undefined) return;
   if (await download.storePiece(piece, bytes, { from: 'peer', peer }))
     deps.onStored(download, piece.index, { peer, id: noRequest });
 }
@@ -145,31 +147,43 @@ export async function takeGivenPiece(
 /** Says of a piece that no request brought it; the scheduler counts from one. */
 export const noRequest = 0;
 
-function accept(
+type Refusal = 'hash' | 'signature' | 'banned_signer';
+
+/** Says why a piece is not taken, having told everybody whom that concerns; undefined = it is right, as far as its signer can be believed. */
+function refuse(
   deps: PeerRequestsDeps,
   download: BlobDownload,
   peer: PeerId,
   piece: SignedPiece,
   bytes: Uint8Array,
-): boolean {
+): Refusal | undefined {
+  const refusal = findRefusal(deps, download, peer, piece, bytes);
+  if (refusal === undefined) return undefined;
+  download.rejectedPieces += 1;
+  deps.metrics.rejectedPieces.add(1, { reason: refusal });
+  deps.onRefused(download, piece.index, peer);
+  return refusal;
+}
+
+function findRefusal(
+  deps: PeerRequestsDeps,
+  download: BlobDownload,
+  peer: PeerId,
+  piece: SignedPiece,
+  bytes: Uint8Array,
+): Refusal | undefined {
   const blob = { digest: download.digest, sizeBytes: download.sizeBytes };
-  const refuse = (reason: 'hash' | 'signature' | 'banned_signer') => {
-    download.rejectedPieces += 1;
-    deps.metrics.rejectedPieces.add(1, { reason });
-    deps.onRefused(download, piece.index, peer);
-    return false;
-  };
   // The sender may not know yet that the signer lied: no evidence against the sender.
-  if (deps.bans.doubts(piece.signer) || !download.believes(piece)) return refuse('banned_signer');
+  if (deps.bans.doubts(piece.signer) || !download.believes(piece)) return 'banned_signer';
   const actual = pieceHash(bytes);
   if (Buffer.compare(actual, piece.hash) !== 0) {
     const evidence = `${download.digest} piece ${piece.index}: said ${hex(piece.hash)}, sent ${hex(actual)}`;
     deps.onLiar(peer, 'wrong bytes', evidence);
-    return refuse('hash');
+    return 'hash';
   }
   if (!isSignatureValid(blob, piece)) {
     deps.onLiar(peer, 'false signature', `${download.digest} piece ${piece.index}: signature is not ${piece.signer}'s`);
-    return refuse('signature');
+    return 'signature';
   }
-  return true;
+  return undefined;
 }

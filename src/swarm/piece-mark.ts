@@ -25,3 +25,11 @@ export function signerOfMark(mark: Uint8Array): string {
 export function signerMark(signer: string): Buffer {
   return Buffer.from(signer.slice(-signerBytes).padEnd(signerBytes), 'latin1');
 }
+
+/** Whether one of these signed the version. */
+export function isMarkOf(mark: Uint8Array, signers: ReadonlySet<string>): boolean {
+  if (signers.size === 0) return false;
+  const signer = signerOfMark(mark);
+  for (const one of signers) if (one.endsWith(signer)) return true;
+  return false;
+}

@@ -348,9 +348,9 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     if (
       piece === undefined ||
       readAtOrigin === undefined ||
-      !this.#talk.givePiece(download.digest, piece, readAtOrigin)
+      !this.#talk.news.givePiece(download.digest, piece, readAtOrigin)
     )
-      this.#talk.tellHave(download.digest, index);
+      this.#talk.news.tellHave(download.digest, index);
     if (this.#scheduler.downloads.get(download.digest)?.held.isFull === true)
       finishDownload(this.#completion, download);
     this.#decideSoon();
@@ -382,7 +382,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       this.#scheduler.lagged(this.#deps.clock.nowMs() - dueMs);
       this.#ticks += 1;
       if (this.#downloads.size > 0) {
-        if (this.#ticks % haveEveryTicks === 0) this.#talk.tellUnhurried();
+        if (this.#ticks % haveEveryTicks === 0) this.#talk.news.tellUnhurried();
         if (this.#ticks % claimEveryTicks === 0) {
           const nowMs = this.#deps.clock.nowMs();
           for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest, nowMs - claimEveryTicks * tickMs);

@@ -10,6 +10,8 @@ import { noteRefused } from './supply.ts';
 /** How a request ended, and what that changes: rates, pauses, and who is believed. */
 export type RequestOutcome =
   | { readonly kind: 'done'; readonly bytes: number }
+  /** All came, some of it as read by somebody whom this node does not believe: the sender may not know that yet. */
+  | { readonly kind: 'doubted'; readonly bytes: number }
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
   | { readonly kind: 'absent' }
@@ -42,8 +44,11 @@ export function applyPeerEnd(
   if (outcome.kind === 'done') {
     noteRate(state, outcome.bytes, ms);
     state.failures = 0;
+    state.doubted = 0;
     state.refused = undefined;
     durations.add(outcome.bytes, ms);
+  } else if (outcome.kind === 'doubted' && state.doubted < mostDoubted) {
+    state.doubted += 1;
   } else if (outcome.kind === 'cancelled' && ms > tellingMs) {
     // Others were faster: it shows no more than how slow the peer was.
     if ((request.receivedBytes / ms) * 1_000 < (state.rateBytesPerSecond ?? 0))
@@ -52,7 +57,7 @@ export function applyPeerEnd(
     state.busyUntilMs = nowMs + outcome.retryAfterMs * (0.5 + random.next());
   } else if (outcome.kind === 'absent' && download !== undefined) {
     forgetHave(download, request);
-  } else if (outcome.kind === 'failed') {
+  } else if (outcome.kind === 'failed' || outcome.kind === 'doubted') {
     state.failures += 1;
     state.busyUntilMs = nowMs + Math.min(30_000, 200 * 2 ** state.failures) * (0.5 + random.next() / 2);
     // What only this peer holds would otherwise wait for it while the origin could give it.
@@ -62,6 +67,9 @@ export function applyPeerEnd(
   if (outcome.kind === 'busy' || outcome.kind === 'absent') noteRefused(state, request, nowMs);
   return undefined;
 }
+
+// While it is found out who signed wrong pieces, honest members pass on some of them.
+const mostDoubted = 8;
 
 /** Smooths over some requests, and over a few seconds where they take longer: what a peer did long ago says little then. */
 function noteRate(state: PeerState, bytes: number, ms: number): void {

@@ -136,6 +136,8 @@ export interface PeerState {
   rateBytesPerSecond: number | undefined;
   busyUntilMs: number;
   failures: number;
+  /** How many answers in a row had pieces of signers that are not believed. */
+  doubted: number;
   /** When bytes of a piece last came. */
   movedMs: number;
   /** Since when it has let this node wait for a first byte; undefined = it sends, or was not asked. */
@@ -207,6 +209,7 @@ export function createPeerState(peer: PeerId, isNear: boolean): PeerState {
     rateBytesPerSecond: undefined,
     busyUntilMs: 0,
     failures: 0,
+    doubted: 0,
     movedMs: Number.NEGATIVE_INFINITY,
     muteSinceMs: undefined,
     unserved: 0,

@@ -541,14 +541,14 @@ describe('the talk of a node', () => {
     for (const index of [2, 3]) await storePiece(index);
     talk.receive(alice, state());
     talk.receive(bob, state({ pieces: undefined, isFetching: false }));
-    talk.tellHave(blob, 2);
+    talk.news.tellHave(blob, 2);
     expect(take()).toEqual(['have alice']);
     for (const peer of ['p1', 'p2'] as PeerId[]) talk.receive(peer, state({ pieces: undefined, isFetching: false }));
     expect(scheduler.downloads.get(blob)!.availability[2]).toBe(3);
-    talk.tellHave(blob, 2);
-    talk.tellHave(blob, 3);
+    talk.news.tellHave(blob, 2);
+    talk.news.tellHave(blob, 3);
     expect(take()).toEqual([]);
-    talk.tellUnhurried();
+    talk.news.tellUnhurried();
     expect(sent.map(({ message }) => message)).toEqual([
       {
         kind: 'have',
@@ -565,15 +565,15 @@ describe('the talk of a node', () => {
     talk.receive(alice, state());
     for (const peer of ['p1', 'p2', 'p3'] as PeerId[])
       talk.receive(peer, state({ pieces: new Uint8Array([0b0111_0000]) }));
-    for (const index of [1, 2]) talk.tellHave(blob, index);
+    for (const index of [1, 2]) talk.news.tellHave(blob, index);
     expect(take()).toEqual([]);
     for (const peer of ['p1', 'p2', 'p3'] as PeerId[]) scheduler.memberLeft(blob, peer);
-    talk.tellHave(blob, 3);
+    talk.news.tellHave(blob, 3);
     expect(sent.map(({ peer, message }) => [peer, message.kind === 'have' && message.pieces])).toEqual([
       [alice, [1, 2, 3]],
     ]);
     take();
-    talk.tellUnhurried();
+    talk.news.tellUnhurried();
     expect(take()).toEqual([]);
   });
 
@@ -581,7 +581,7 @@ describe('the talk of a node', () => {
     const { talk, take, met, given, backedUp, scheduler, identity, tasks } = await setUp();
     const small = await openTestDownload(identity, 3_000);
     const piece = small.pieceOf(0);
-    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(false);
+    expect(talk.news.givePiece(small.digest, piece.piece, piece.bytes)).toBe(false);
     const add = (kit: typeof small) =>
       scheduler.addDownload({ ...kit, originDelayMs: 0, canAskOrigin: true, held: [] });
     add(small);
@@ -590,22 +590,22 @@ describe('the talk of a node', () => {
     scheduler.memberState(small.digest, alice, says);
     scheduler.memberState(small.digest, bob, { ...says, isFetching: false });
     scheduler.memberState(small.digest, carol, { ...says, pieces: undefined });
-    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
+    expect(talk.news.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
     expect([take(), given]).toEqual([['piece alice'], [`to alice ${piece.bytes.length}`]]);
     backedUp.add(alice);
-    expect(talk.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
+    expect(talk.news.givePiece(small.digest, piece.piece, piece.bytes)).toBe(true);
     expect([take(), given.length]).toEqual([['have alice'], 1]);
     const large = await openTestDownload(identity, 20_000, { seed: 2 });
     add(large);
     scheduler.memberState(large.digest, alice, says);
-    expect(talk.givePiece(large.digest, large.pieceOf(0).piece, large.bytes)).toBe(false);
+    expect(talk.news.givePiece(large.digest, large.pieceOf(0).piece, large.bytes)).toBe(false);
     const fair = await openTestDownload(identity, 16_000, { seed: 3 });
     add(fair);
     for (let at = 0; at < 17; at += 1) {
       scheduler.peerSeen(`p${at}` as PeerId, false);
       scheduler.memberState(fair.digest, `p${at}` as PeerId, says);
     }
-    expect(talk.givePiece(fair.digest, fair.pieceOf(0).piece, fair.bytes)).toBe(false);
+    expect(talk.news.givePiece(fair.digest, fair.pieceOf(0).piece, fair.bytes)).toBe(false);
     expect([take(), met]).toEqual([[], []]);
 
     await tasks.stop();
@@ -625,16 +625,16 @@ describe('the talk of a node', () => {
     talk.receive(alice, state());
     for (let at = 0; at < 16; at += 1)
       talk.receive(`p${at}` as PeerId, state({ pieces: undefined, isFetching: false }));
-    talk.tellHave(blob, 2);
-    for (const _ of [1, 2]) talk.tellUnhurried();
+    talk.news.tellHave(blob, 2);
+    for (const _ of [1, 2]) talk.news.tellUnhurried();
     expect(take()).toEqual([]);
-    talk.tellHave(blob, 3);
-    talk.tellUnhurried();
+    talk.news.tellHave(blob, 3);
+    talk.news.tellUnhurried();
     expect(sent.map(({ peer, message }) => [peer, message])).toEqual([
       [alice, expect.objectContaining({ kind: 'have', pieces: [2, 3] })],
     ]);
     take();
-    for (const _ of [1, 2, 3]) talk.tellUnhurried();
+    for (const _ of [1, 2, 3]) talk.news.tellUnhurried();
     expect(take()).toEqual([]);
   });
 

@@ -184,7 +184,7 @@ describe('a request to a peer', () => {
       await request.onPiece(piece, bytes);
     });
     arrange(kit);
-    expect(await kit.run()).toEqual({ kind: 'failed' });
+    expect(await kit.run()).toEqual({ kind: 'doubted', bytes: 65_536 });
     expect(kit.events).toEqual(['refused 0']);
   });
 
