@@ -179,7 +179,7 @@ export class BlobDownload implements Download {
     const piece = this.heldPieces.get(index);
     if (piece === undefined || this.#writing.has(index)) return false;
     if (!this.suppliers.has(index)) return true;
-    if (this.contested.has(piece.signer)) return false;
+    if (this.contested.has(piece.signer) || this.distrusted.has(piece.signer)) return false;
     return index === 0 || this.plan.headPieces === 0 || !this.#withheld.has(index);
   }
 

@@ -9,7 +9,7 @@ import type { Ban } from './bans.ts';
 import type { BlobDownload } from './blob-download.ts';
 import type { MemberTalk } from './member-talk.ts';
 import { readSample } from './origin-sample.ts';
-import { isMarkOf, marksHash, signerMark, signerOfMark } from './piece-mark.ts';
+import { hashOfMark, isMarkOf, marksHash, signerMark, signerOfMark } from './piece-mark.ts';
 import type { Scheduler } from './schedule/scheduler.ts';
 
 /**
@@ -34,7 +34,7 @@ interface Book {
   readonly words: Map<PeerId, number>;
   readonly shown: Map<PeerId, number>;
   /** Versions that members hold of pieces that this node lacks. */
-  readonly marks: Map<number, readonly { readonly peer: PeerId; readonly mark: Uint8Array }[]>;
+  readonly marks: Map<number, readonly Told[]>;
   readings: number;
   /** Disputes about which the origin is being asked, and those that wait for the outcome. */
   readonly running: Set<Dispute>;
@@ -43,7 +43,15 @@ interface Book {
   readonly known: Map<number, SignedPiece>;
   /** Signers that were right in a dispute, and marks of those that were not. */
   readonly right: Set<PeerId>;
+  /** Members that took back what they had read. */
+  readonly corrected: Set<PeerId>;
   readonly settled: Set<string>;
+}
+
+/** Which version of a piece a member says that it holds. */
+interface Told {
+  readonly peer: PeerId;
+  readonly mark: Uint8Array;
 }
 
 /** `other`: the other version, if it was shown; `mark`: its signer's mark. */
@@ -83,10 +91,12 @@ export class Disputes {
       return;
     }
     const { marks } = this.#bookOf(download);
-    const known = marks.get(index) ?? [];
+    // What it said before does not count any more.
+    const known = (marks.get(index) ?? []).filter((other) => other.peer !== peer);
     const isNew = known.every((other) => Buffer.compare(other.mark, mark) !== 0);
     // A copy: the mark would keep those of the whole message in memory.
-    if (isNew && known.length < maxMarks) marks.set(index, [...known, { peer, mark: new Uint8Array(mark) }]);
+    if (isNew && known.length < maxMarks) known.push({ peer, mark: new Uint8Array(mark) });
+    marks.set(index, known);
   }
 
   /** A piece has come: whoever spoke of another version hears of it. */
@@ -115,6 +125,7 @@ export class Disputes {
       this.#deps.ban(peer, 'false signature', evidence);
       return;
     }
+    if (piece.signer === peer && isCorrection(piece, held, book.marks.get(piece.index))) book.corrected.add(peer);
     if (download.distrusted.has(piece.signer)) download.suspects.add(piece);
     else if (held !== undefined && held.signer === piece.signer && piece.signer === peer)
       this.#takeBack(download, held);
@@ -148,7 +159,12 @@ export class Disputes {
     if (marksHash(mark, held)) return;
     const book = this.#bookOf(download);
     const other = signerOfMark(mark);
-    if (book.settled.has(other) || isMarkOf(mark, download.distrusted)) return;
+    const isOwnWord = peer === held.signer && other === signerMark(peer).toString('latin1');
+    if (isOwnWord && !book.corrected.has(peer)) {
+      this.#contradicted(download, held, mark);
+      return;
+    }
+    if (isSettled(book, held, other) || isMarkOf(mark, download.distrusted)) return;
     const shown = book.shown.get(peer) ?? 0;
     if (shown >= maxShown) return;
     book.shown.set(peer, shown + 1);
@@ -178,7 +194,7 @@ export class Disputes {
     const { download, held, other, mark } = dispute;
     const book = this.#bookOf(download);
     if (!isOpen(download) || download.heldPieces.get(held.index) !== held) return;
-    if (book.settled.has(mark) && other === undefined) return;
+    if (isSettled(book, held, mark) && other === undefined) return;
     if (other !== undefined && download.distrusted.has(other.signer)) return;
     const known = book.known.get(held.index);
     if (known !== undefined && other !== undefined) {
@@ -213,37 +229,63 @@ export class Disputes {
     });
   }
 
+  /**
+   * No origin need be asked about a signer that announces another version than it signed. Who has read anew shows that first, and is heard as one that
+   * corrects itself.
+   */
+  #contradicted(download: BlobDownload, signed: SignedPiece, mark: Uint8Array): void {
+    const { talk, tasks } = this.#deps;
+    const { distrusted, suspects } = download;
+    if (distrusted.has(signed.signer) || suspects.has(signed)) return;
+    const indexes = this.#distrust(download, signed, `and announced ${hex(hashOfMark(mark))}..`);
+    suspects.showedSigner(signed);
+    tasks.run(async () => {
+      await this.#drop(download, indexes, [signed.signer]);
+      if (download.hasEnded) return;
+      talk.restate(download, true);
+      this.#deps.decideSoon();
+    });
+  }
+
   async #expose(
     download: BlobDownload,
     wrong: SignedPiece,
     own: SignedPiece,
     bytes: Uint8Array | undefined,
   ): Promise<void> {
-    const { identity, scheduler, talk, logger, onStored, decideSoon } = this.#deps;
+    const { identity, talk, logger, onStored, decideSoon } = this.#deps;
     const { digest } = download;
     const isOwn = wrong.signer === identity.peerId;
-    const doubted = [...download.heldPieces.values()].filter(({ signer }) => signer === wrong.signer);
-    const drop = isOwn ? [wrong] : doubted;
-    const evidence = `signed ${hex(wrong.hash)} (signature ${hex(wrong.signature)}), the origin has ${hex(own.hash)}`;
-    logger.warn(
-      { digest, piece: wrong.index, signer: wrong.signer, evidence, droppedPieces: drop.length },
-      isOwn ? 'an own reading was wrong: read again' : 'a signer is suspect: its pieces are fetched again',
-    );
-    if (!isOwn) {
-      download.distrusted.add(wrong.signer);
-      for (const piece of [wrong, ...doubted]) download.suspects.add(piece);
-    }
-    const indexes = drop.map(({ index }) => index);
-    if (indexes.length > 0) await download.dropPieces(indexes);
+    if (isOwn) logger.warn({ digest, piece: wrong.index }, 'an own reading was wrong: read again');
+    const indexes = isOwn ? [wrong.index] : this.#distrust(download, wrong, `the origin has ${hex(own.hash)}`);
+    await this.#drop(download, indexes, isOwn ? [] : [wrong.signer]);
     if (download.hasEnded) return;
-    scheduler.distrust(digest, indexes, isOwn ? [] : [wrong.signer]);
+    // Before the news that this node holds it: a signer that announces another version without a word contradicts itself.
+    talk.tellAll(digest, { kind: 'signed', digest, piece: own });
     // The right one is at hand.
     const isNew = bytes !== undefined && (await download.storePiece(own, bytes, { from: 'origin' }));
     if (isNew) onStored(download, own.index);
-    talk.tellAll(digest, { kind: 'signed', digest, piece: own });
     download.suspects.showedSigner(wrong);
     talk.restate(download, !isOwn);
     decideSoon();
+  }
+
+  /** Nothing of this signer counts any more for the blob; gives the pieces to throw away. */
+  #distrust(download: BlobDownload, wrong: SignedPiece, against: string): number[] {
+    const doubted = [...download.heldPieces.values()].filter(({ signer }) => signer === wrong.signer);
+    const evidence = `signed ${hex(wrong.hash)} (signature ${hex(wrong.signature)}), ${against}`;
+    this.#deps.logger.warn(
+      { digest: download.digest, piece: wrong.index, signer: wrong.signer, evidence, droppedPieces: doubted.length },
+      'a signer is suspect: its pieces are fetched again',
+    );
+    download.distrusted.add(wrong.signer);
+    for (const piece of [wrong, ...doubted]) download.suspects.add(piece);
+    return doubted.map(({ index }) => index);
+  }
+
+  async #drop(download: BlobDownload, indexes: readonly number[], signers: readonly PeerId[]): Promise<void> {
+    if (indexes.length > 0) await download.dropPieces(indexes);
+    if (!download.hasEnded) this.#deps.scheduler.distrust(download.digest, indexes, signers);
   }
 
   #bookOf(download: BlobDownload) {
@@ -258,12 +300,24 @@ export class Disputes {
         waiting: [],
         known: new Map(),
         right: new Set(),
+        corrected: new Set(),
         settled: new Set(),
       };
       this.#books.set(download, book);
     }
     return book;
   }
+}
+
+/** Whether the signer of a piece has said something else of it before. */
+function isCorrection(piece: SignedPiece, held: SignedPiece | undefined, marks: readonly Told[] = []): boolean {
+  if (held?.signer === piece.signer && !hasHash(held, piece.hash)) return true;
+  return marks.some(({ peer, mark }) => peer === piece.signer && !marksHash(mark, piece));
+}
+
+/** Whether another was found right against that signer. What the signer says against itself is one more reason to look. */
+function isSettled({ settled }: Book, held: SignedPiece, mark: string): boolean {
+  return settled.has(mark) && mark !== signerMark(held.signer).toString('latin1');
 }
 
 /** Whether pieces can still be thrown away. */

@@ -41,8 +41,9 @@ const crossingMs = 2_000;
 // A link that overflowed or could not be opened: long enough for a busy peer to catch up, short against a download.
 const greetAgainMs = 1_000;
 
-// Of pieces with their versions in one message, some 60 KiB.
-const maxVersions = 4096;
+// Of so many pieces the versions fit into a frame.
+const maxVersions = 1024;
+const versionsBytes = 16 * 1024;
 
 export class MemberTalk {
   readonly news: PieceNews;
@@ -263,7 +264,7 @@ export class MemberTalk {
     this.#links.send(peer, this.stateOf(download, wantsReply));
     for (const claim of claims) this.#links.send(peer, claim);
     const held = [...download.heldPieces.values()];
-    for (let at = 0; at < held.length; at += maxVersions)
+    for (let at = 0; at < held.length && this.#links.hasRoom(peer, versionsBytes); at += maxVersions)
       this.#links.send(peer, haveOf(digest, held.slice(at, at + maxVersions)));
     const told = this.#told.get(digest) ?? new Map();
     this.#told.set(digest, told.set(peer, { what: whatIsTold(download, claims), atMs: this.#deps.clock.nowMs() }));

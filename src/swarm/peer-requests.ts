@@ -174,7 +174,10 @@ function findRefusal(
 ): Refusal | undefined {
   const blob = { digest: download.digest, sizeBytes: download.sizeBytes };
   // The sender may not know yet that the signer lied: no evidence against the sender.
-  if (deps.bans.doubts(piece.signer) || !download.believes(piece)) return 'banned_signer';
+  if (deps.bans.doubts(piece.signer) || !download.believes(piece)) {
+    if (download.distrusted.has(piece.signer) && isSignatureValid(blob, piece)) download.suspects.add(piece);
+    return 'banned_signer';
+  }
   const actual = pieceHash(bytes);
   if (Buffer.compare(actual, piece.hash) !== 0) {
     const evidence = `${download.digest} piece ${piece.index}: said ${hex(piece.hash)}, sent ${hex(actual)}`;

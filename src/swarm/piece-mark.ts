@@ -14,7 +14,12 @@ export function markOf({ hash, signer }: SignedPiece): Buffer {
 }
 
 export function marksHash(mark: Uint8Array, { hash }: SignedPiece): boolean {
-  return Buffer.compare(mark.subarray(0, hashBytes), hash.subarray(0, hashBytes)) === 0;
+  return Buffer.compare(hashOfMark(mark), hash.subarray(0, hashBytes)) === 0;
+}
+
+/** The hash's part. */
+export function hashOfMark(mark: Uint8Array): Uint8Array {
+  return mark.subarray(0, hashBytes);
 }
 
 /** The signer's part. */

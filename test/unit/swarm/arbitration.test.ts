@@ -248,6 +248,55 @@ describe('the arbitration of a wrong digest', () => {
     expect(origin.sentBytes).toBe(64 * 1024);
   });
 
+  it('does not believe a signer that announces another version than it signed, and asks no origin about it', async () => {
+    const kit = await setUp([{ signer: honest }, { signer: liar, isWrong: true }]);
+    const { disputes, digest, download, pieceOf, quiet, origin, distrusted, warnings } = kit;
+    // Passed on by somebody else, that is no word of its own.
+    disputes.marked(honest.peerId, digest, 0, markOf(pieceOf(0, honest).piece));
+    expect(download.distrusted.size).toBe(0);
+    disputes.marked(liar.peerId, digest, 1, markOf(pieceOf(1, liar).piece));
+    expect([[...download.distrusted], download.canGive(1)]).toEqual([[liar.peerId], false]);
+    disputes.marked(liar.peerId, digest, 3, markOf(pieceOf(3, liar).piece));
+    await quiet();
+    expect([distrusted, [...download.heldPieces.keys()]]).toEqual([
+      ['1', '3', '5'],
+      [0, 2, 4, 6],
+    ]);
+    expect([warnings.length, origin.sentBytes]).toEqual([1, 0]);
+  });
+
+  it('holds against a signer the version it announced before the piece came, and the latest only', async () => {
+    const kit = await setUp([{ signer: honest }]);
+    const { disputes, digest, download, pieceOf, quiet, storePiece, origin } = kit;
+    await download.dropPieces([2, 3]);
+    for (const isWrong of [true, false])
+      disputes.marked(liar.peerId, digest, 2, markOf(pieceOf(2, liar, isWrong).piece));
+    await storePiece(2, liar);
+    disputes.stored(download, 2);
+    expect(download.distrusted.size).toBe(0);
+    disputes.marked(liar.peerId, digest, 3, markOf(pieceOf(3, liar).piece));
+    await storePiece(3, liar, true);
+    disputes.stored(download, 3);
+    await quiet();
+    expect([[...download.distrusted], download.heldPieces.size, origin.sentBytes]).toEqual([[liar.peerId], 5, 0]);
+  });
+
+  it('asks the origin about a signer that has corrected itself, also when another was found right against it', async () => {
+    const kit = await setUp([{ signer: honest }, { signer: liar, isWrong: true }]);
+    const { disputes, digest, download, pieceOf, quiet, storePiece, origin } = kit;
+    disputes.heard(liar.peerId, digest, pieceOf(1, liar).piece);
+    await quiet();
+    expect([[...download.distrusted], download.heldPieces.size]).toEqual([[], 6]);
+    await storePiece(1, liar);
+    disputes.marked(honest.peerId, digest, 0, markOf(pieceOf(0, liar, true).piece));
+    await quiet();
+    expect([download.distrusted.size, origin.sentBytes]).toEqual([0, 64 * 1024]);
+    disputes.marked(liar.peerId, digest, 3, markOf(pieceOf(3, liar).piece));
+    expect([...download.contested]).toEqual([liar.peerId]);
+    await quiet();
+    expect([[...download.distrusted], origin.sentBytes]).toEqual([[liar.peerId], (64 + 256) * 1024]);
+  });
+
   it('throws away the one piece that its own signer takes back, and does not take it again', async () => {
     const { disputes, download, digest, pieceOf, origin, quiet, distrusted } = await setUp([
       { signer: honest },

@@ -521,6 +521,56 @@ describe('the talk of a node', () => {
     expect(members()).toEqual([]);
   });
 
+  it('names the versions of what it holds with its state, as long as the link has room', async () => {
+    const { talk, digest: blob, state, sent, storePiece, pieceOf, take, backedUp } = await setUp();
+    for (const index of [2, 3]) await storePiece(index);
+    talk.receive(alice, state({ wantsReply: true }));
+    const marks = Buffer.concat([2, 3].map((index) => markOf(pieceOf(index).piece)));
+    expect(sent.at(-1)).toEqual({ peer: alice, message: { kind: 'have', digest: blob, pieces: [2, 3], marks } });
+    take();
+    backedUp.add(bob);
+    talk.receive(bob, state({ wantsReply: true }));
+    expect(take()).toEqual(['state bob']);
+  });
+
+  it('answers who threw pieces away at once, since that one has forgotten who holds them', async () => {
+    const { talk, state, take } = await setUp();
+    const greeting = state({ pieces: new Uint8Array([0b1100_0000]), wantsReply: true });
+    talk.receive(alice, greeting);
+    expect(take()).toEqual(['state alice']);
+    talk.receive(alice, greeting);
+    expect(take()).toEqual([]);
+    talk.receive(alice, { ...greeting, pieces: new Uint8Array([0b1000_0000]) });
+    expect(take()).toEqual(['state alice']);
+  });
+
+  it('waits for no version of a signer that lied, whoever holds it, and for a right one from whoever names it', async () => {
+    const { talk, digest: blob, state, scheduler, marks, download, pieceOf, storePiece } = await setUp();
+    const liar = await generateIdentity();
+    const wrong = pieceOf(3, liar, true).piece;
+    await storePiece(3, liar, true);
+    download.distrusted.add(liar.peerId);
+    download.suspects.add(wrong);
+    await download.dropPieces([3]);
+    const holders = () => [...scheduler.downloads.get(blob)!.availability.slice(2, 5)];
+    talk.receive(alice, state({ pieces: new Uint8Array([0b0011_1000]) }));
+    expect(holders()).toEqual([1, 0, 1]);
+    talk.receive(alice, {
+      kind: 'have',
+      digest: blob,
+      pieces: [3, 4],
+      marks: Buffer.concat([wrong, wrong].map(markOf)),
+    });
+    expect([holders(), marks]).toEqual([[1, 0, 1], []]);
+    talk.receive(alice, { kind: 'have', digest: blob, pieces: [3], marks: markOf(pieceOf(3).piece) });
+    expect([holders(), marks]).toEqual([[1, 1, 1], [3]]);
+    // It said that already.
+    talk.receive(alice, state({ pieces: new Uint8Array([0b0011_1000]) }));
+    // Who holds all has seen the digest come out right.
+    talk.receive(bob, state({ pieces: undefined, isFetching: false }));
+    expect(holders()).toEqual([2, 2, 2]);
+  });
+
   it('answers for a blob it does not fetch from its store', async () => {
     const { talk, state, store, sent, identity, tasks } = await setUp();
     const { key, bytes } = makeBlob(identity, 1000, 5);

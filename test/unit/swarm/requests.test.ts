@@ -188,6 +188,20 @@ describe('a request to a peer', () => {
     expect(kit.events).toEqual(['refused 0']);
   });
 
+  it.each<[string, boolean, number]>([
+    ['one more', true, 1],
+    ['none', false, 0],
+  ])('keeps of a signer that lied what else it signed as evidence: %s', async (_, isValid, suspects) => {
+    const kit = await setUp(({ pieceOf }) => async (request) => {
+      const { piece, bytes } = pieceOf(0);
+      const signature = isValid ? piece.signature : piece.signature.map((byte) => byte ^ 1);
+      await request.onPiece({ ...piece, signature }, bytes);
+    });
+    kit.download.distrusted.add(signer.peerId);
+    await kit.run();
+    expect([...kit.download.suspects]).toHaveLength(suspects);
+  });
+
   it.each<[string, Error, object]>([
     ['busy', new PeerError('PEER_BUSY', '', { details: { retryAfterMs: 33 } }), { kind: 'busy', retryAfterMs: 33 }],
     ['without the pieces', new PeerError('PEER_ABSENT', ''), { kind: 'absent' }],

@@ -408,6 +408,35 @@ describe('the scheduler among peers', () => {
     expect(cancels(scheduler.decide())).toEqual([first!.id]);
   });
 
+  it('keeps a member that passes on pieces of a doubted signer in its place, but for one that does nothing else', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan, members, extents } = add(scheduler, 64 * MiB, { canAskOrigin: false });
+    fetcher(scheduler, alice, plan.pieceCount);
+    scheduler.memberClaims(digest, alice, 5, 1);
+    const doubt = () => {
+      scheduler.memberHas(digest, alice, [0]);
+      const [request] = pieceRequests(scheduler.decide());
+      scheduler.pieceRefused(digest, 0, alice);
+      return scheduler.requestEnded(request!.id, { kind: 'doubted', bytes: 1 });
+    };
+    for (let time = 0; time < 8; time += 1) expect(doubt()).toBeUndefined();
+    expect([members.has(alice), extents[5]?.claims.has(alice)]).toEqual([true, true]);
+    expect(doubt()).toMatchObject({ peer: alice });
+    expect([members.has(alice), extents[5]?.claims.has(alice)]).toEqual([false, false]);
+  });
+
+  it('counts doubted answers in a row', () => {
+    const { scheduler } = createTestScheduler();
+    const { members } = add(scheduler, 64 * MiB, { canAskOrigin: false });
+    seed(scheduler, alice);
+    const end = (kind: 'doubted' | 'done') => {
+      const [request] = pieceRequests(scheduler.decide());
+      scheduler.requestEnded(request!.id, { kind, bytes: 1 });
+    };
+    for (let time = 0; time < 20; time += 1) end(time % 8 === 7 ? 'done' : 'doubted');
+    expect(members.has(alice)).toBe(true);
+  });
+
   it('cancels what it asked of a peer that is gone, and does not mistake its end for that of a later life', () => {
     const { scheduler } = createTestScheduler();
     add(scheduler, MiB, { canAskOrigin: false });
