@@ -110,6 +110,9 @@ export function removeLeftovers(): string[] {
   return left;
 }
 
+/** Where docker runs, the firewall looks at what crosses any bridge, also at that of a switch. */
+const passFirewall = 'for f in /proc/sys/net/bridge/bridge-nf-call-*tables; do [ ! -e "$f" ] || echo 0 > "$f"; done';
+
 /** Creates the switch; hosts are added one by one. */
 export async function createLabNetwork(): Promise<LabNetwork> {
   removeLeftovers();
@@ -123,6 +126,7 @@ export async function createLabNetwork(): Promise<LabNetwork> {
   await run('ip', ['netns', 'add', switchName]);
   await run('ip', ['-n', switchName, 'link', 'add', 'br0', 'type', 'bridge']);
   await run('ip', ['-n', switchName, 'link', 'set', 'br0', 'up']);
+  await run('ip', ['netns', 'exec', switchName, 'sh', '-c', passFirewall]);
 
   const shape = async (netns: string, device: string, rate: number | undefined) => {
     if (rate === undefined) {

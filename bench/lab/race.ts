@@ -1,4 +1,5 @@
 /** The timed part of the fleet bench: every node pulls, the clock runs, digests are verified after it has stopped. */
+import { backMemory } from './backed-memory.ts';
 import { readCores, shareCores } from './cores.ts';
 import { addCpu, type CpuSplit, readCpuSplit, subtractCpu } from './cpu-split.ts';
 import type { PullOutcome } from './docker-pull.ts';
@@ -64,6 +65,9 @@ const orderOf = (node: FleetNode, options: Pick<RaceOptions, 'image' | 'haveDige
 
 const startIn = (delayMs: number) => ({ atNs: String(process.hrtime.bigint() + BigInt(Math.round(delayMs * 1e6))) });
 
+/** What a daemon and its sockets have more of in a pull than before it. */
+const daemonGrowthBytes = 96 * 1024 * 1024;
+
 /** Pulls on some nodes without timing, and fails if that does not work. */
 export async function seed(nodes: readonly FleetNode[], image: RandomImage, deadlineMs: number): Promise<void> {
   await Promise.all(
@@ -102,6 +106,8 @@ export async function race(fleet: Fleet, options: RaceOptions): Promise<RaceResu
   };
   const before = await readBytes();
   await waitForRest(measured, options.isProfiled === true);
+  // Last, since a host takes back within seconds what is not used.
+  await using _memory = await backMemory(fleet.directory, runners.length * (wantedBytes + daemonGrowthBytes));
   const usageBefore = await Promise.all(measured.map((child) => child.readUsage()));
   const splitBefore = await Promise.all(measured.map((child) => readCpuSplit(child.pid)));
   const coresBefore = readCores();
