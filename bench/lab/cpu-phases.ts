@@ -3,9 +3,11 @@
  * new to all: one reads it from the origin, the other fetches it from that one, and then gives it to its client. What the two have run before
  * is compiled by then, so the sum is that of a daemon that has been up for a while.
  */
+
 import { join } from 'node:path';
 import { startChild } from '../../test/support/child.ts';
 import { adminPort } from './admin.ts';
+import { backMemory } from './backed-memory.ts';
 import { type CpuSplit, readCpuSplit, subtractCpu, totalCpu } from './cpu-split.ts';
 import type { Fleet, FleetNode } from './fleet.ts';
 import { seed } from './race.ts';
@@ -64,6 +66,7 @@ export async function measureCpuPhases(fleet: Fleet, image: RandomImage, deadlin
   const daemons = [first.daemon, second.daemon] as const;
   const during = async (work: () => Promise<void>) => {
     await waitForRest(fleet.measured, fleet.options.profileNode !== undefined);
+    await using _memory = await backMemory(fleet.directory, image.sizeBytes);
     const before = await Promise.all(daemons.map(({ pid }) => readCpuSplit(pid)));
     await work();
     await new Promise((resolve) => setTimeout(resolve, settleMs));
