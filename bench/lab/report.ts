@@ -30,6 +30,8 @@ export interface FleetFigures {
   /** The same by phase, one after the other when the race is over; only with `--phases`. */
   readonly cpuPhases?: CpuPhases;
   readonly hashCpuSecondsPerGiB: number;
+  /** What a step through memory costs that no cache of a core holds; grows with what neighbours on the chip do. */
+  readonly cacheMissNs: number;
   /** Of the machine's cores while the clock ran; near 1 the time is that of the CPU and not of the links. */
   readonly busyShare: number;
   /** Of the time of all cores, what the host of this machine gave to others: from 0.05 on, times and CPU say little. */
@@ -66,6 +68,7 @@ export interface FiguresInput {
   /** Of every node's link; undefined is as fast as the machine. */
   readonly rateBytesPerSecond: number | undefined;
   readonly hashCpuSecondsPerGiB: number;
+  readonly cacheMissNs: number;
   readonly result: RaceResult;
   readonly cpuPhases?: CpuPhases;
   readonly fault?: {
@@ -101,6 +104,7 @@ export function computeFigures(input: FiguresInput): FleetFigures {
         : mapCpu(result.cpuSplit, (spent) => round(spent / (received / gibibyte), 2)),
     ...(input.cpuPhases === undefined ? {} : { cpuPhases: roundPhases(input.cpuPhases) }),
     hashCpuSecondsPerGiB: round(input.hashCpuSecondsPerGiB, 2),
+    cacheMissNs: round(input.cacheMissNs, 0),
     busyShare: round(result.busyShare, 2),
     stolenShare: round(result.stolenShare, 2),
     rssMiBMax: mode === 'direct' ? null : round(result.peakRssBytes / mebibyte, 1),
@@ -157,6 +161,7 @@ export function formatReport({ figures, result, explanation }: ReportInput): str
     ['  of it', figures.cpuSplit === null ? '-' : formatCpuSplit(figures.cpuSplit)],
     ...formatPhases(figures.cpuPhases),
     ['SHA-256 alone, per GiB', `${figures.hashCpuSecondsPerGiB} s`],
+    ['a miss of a core’s cache', `${figures.cacheMissNs} ns`],
     ['peak memory of a process', value(figures.rssMiBMax, 'MiB')],
     ['blobs resumed by clients', String(resumes)],
     ['  of them fetched anew', String(figures.restarts)],

@@ -8,6 +8,7 @@ import { shortPeer } from '../../src/cli/output/units.ts';
 import type { PeerId } from '../../src/content/peer-id.ts';
 import { getAdmin } from './admin.ts';
 import { type BanReport, readBans, readPeers } from './bans.ts';
+import { measureCacheMissNs } from './cache-misses.ts';
 import { type CpuPhases, measureCpuPhases } from './cpu-phases.ts';
 import { type Fault, withoutFault } from './faults.ts';
 import { type Fleet, type FleetMode, type FleetNode, startFleet } from './fleet.ts';
@@ -77,6 +78,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
       ? 60_000 + (rate === undefined ? 60_000 : (12_000 * bytes) / rate)
       : options.deadlineSeconds * 1000;
   const hashCpuSecondsPerGiB = measureHashCpuSecondsPerGiB();
+  const missesBeforeNs = measureCacheMissNs();
 
   say(`starting ${nodes} nodes (${mode})`);
   await using fleet = await startFleet({
@@ -109,6 +111,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
   const haveDigests = kept.map((layer) => layer.digest);
   const isProfiled = options.profileNode !== undefined;
   const result = await race(fleet, { image, start: options.start, fault, haveDigests, deadlineMs, isProfiled });
+  const cacheMissNs = (missesBeforeNs + measureCacheMissNs()) / 2;
 
   if (options.logDirectory !== undefined) keepLogs(fleet, options.logDirectory, fault.name);
   const findings = [...result.findings, ...((await fault.inspect?.(fleet, image)) ?? [])];
@@ -120,6 +123,7 @@ export async function runCase(options: CaseOptions, clean?: CaseOutcome): Promis
     bytes,
     rateBytesPerSecond: rate,
     hashCpuSecondsPerGiB,
+    cacheMissNs,
     result,
     ...(cpuPhases === undefined ? {} : { cpuPhases }),
     ...(fault.name === 'none' ? {} : { fault: { name: fault.name, clean: clean?.result, findings, bans: told.bans } }),

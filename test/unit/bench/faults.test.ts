@@ -17,6 +17,7 @@ const fine: FleetFigures = {
   busyShare: 0.5,
   stolenShare: 0,
   hashCpuSecondsPerGiB: 0.6,
+  cacheMissNs: 70,
   rssMiBMax: 100,
   wrongBytes: 0,
   unfinished: 0,
