@@ -68,7 +68,7 @@ async function settleDispute(
   if (verdict.kind === 'found') return;
   for (const index of verdict.drop) {
     const piece = download.heldPieces.get(index);
-    if (piece !== undefined && piece.signer !== deps.identity.peerId) download.suspects.add(piece);
+    if (piece !== undefined) download.suspects.add(piece);
   }
   await download.dropPieces(verdict.drop);
   deps.scheduler.distrust(download.digest, verdict.drop, []);
@@ -83,7 +83,8 @@ async function settleDispute(
 function judgeSigners(deps: CompletionDeps, download: BlobDownload): void {
   const { digest } = download;
   const members = deps.scheduler.downloads.get(digest)?.members;
-  const wrong = provenWrong(download, deps.clock.nowMs(), (signer) => members?.has(signer) === true);
+  const proven = provenWrong(download, deps.clock.nowMs(), (signer) => members?.has(signer) === true);
+  const wrong = proven.filter(({ signer }) => signer !== deps.identity.peerId);
   const right = [...download.heldPieces.values()].map(({ signer }) => signer);
   deps.proven.judge(right, new Set(wrong.map(({ signer }) => signer)));
   for (const { signer, evidence, isBanned } of deps.strikes.judge(digest, wrong)) {

@@ -103,9 +103,14 @@ export class Disputes {
   stored(download: BlobDownload, index: number): void {
     const { marks } = this.#bookOf(download);
     const held = download.heldPieces.get(index);
-    const known = marks.get(index);
+    const known = marks.get(index) ?? [];
     marks.delete(index);
-    if (held === undefined || known === undefined) return;
+    if (held === undefined) return;
+    const { identity, talk } = this.#deps;
+    const { digest } = download;
+    // Before the news that this node holds it: a signer that announces another version without a word contradicts itself.
+    if (held.signer === identity.peerId && download.suspects.corrects(held))
+      talk.tellAll(digest, { kind: 'signed', digest, piece: held });
     for (const { peer, mark } of known) this.#compare(download, held, peer, mark);
   }
 
@@ -260,10 +265,10 @@ export class Disputes {
     const indexes = isOwn ? [wrong.index] : this.#distrust(download, wrong, `the origin has ${hex(own.hash)}`);
     await this.#drop(download, indexes, isOwn ? [] : [wrong.signer]);
     if (download.hasEnded) return;
-    // Before the news that this node holds it: a signer that announces another version without a word contradicts itself.
-    talk.tellAll(digest, { kind: 'signed', digest, piece: own });
     // The right one is at hand.
     const isNew = bytes !== undefined && (await download.storePiece(own, bytes, { from: 'origin' }));
+    // Before the news that this node holds it, as above.
+    talk.tellAll(digest, { kind: 'signed', digest, piece: own });
     if (isNew) onStored(download, own.index);
     download.suspects.showedSigner(wrong);
     talk.restate(download, !isOwn);

@@ -38,6 +38,12 @@ export class Suspects {
     return suspect !== undefined && isSameHash(suspect.piece, piece);
   }
 
+  /** Whether this is another version of a piece that its signer stood for before. */
+  corrects(piece: SignedPiece): boolean {
+    const suspect = this.#suspects.get(keyOf(piece));
+    return suspect !== undefined && !isSameHash(suspect.piece, piece);
+  }
+
   /** Its signer is shown another version now: who is honest reads again and corrects itself. */
   showedSigner(piece: SignedPiece): void {
     const suspect = this.#suspects.get(keyOf(piece));

@@ -281,6 +281,18 @@ describe('the arbitration of a wrong digest', () => {
     expect([[...download.distrusted], download.heldPieces.size, origin.sentBytes]).toEqual([[liar.peerId], 5, 0]);
   });
 
+  it('shows what it has read otherwise than before, and nothing that came out the same', async () => {
+    const { disputes, download, pieceOf, storePiece, said } = await setUp([{ signer: self }]);
+    download.suspects.add(pieceOf(2, self, true).piece);
+    download.suspects.add(pieceOf(3, self).piece);
+    await download.dropPieces([2, 3, 4]);
+    for (const index of [2, 3, 4]) {
+      await storePiece(index, self);
+      disputes.stored(download, index);
+    }
+    expect(said).toMatchObject([{ kind: 'signed', piece: { index: 2, signer: self.peerId } }]);
+  });
+
   it('asks the origin about a signer that has corrected itself, also when another was found right against it', async () => {
     const kit = await setUp([{ signer: honest }, { signer: liar, isWrong: true }]);
     const { disputes, digest, download, pieceOf, quiet, storePiece, origin } = kit;
