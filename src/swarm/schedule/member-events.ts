@@ -15,7 +15,7 @@ import {
   unmarkHeld,
   unmarkMemberHas,
 } from './state.ts';
-import { holdsExtent, rankOf, turnOrder } from './turn-order.ts';
+import { holdsExtent, isOnlyRaced, rankOf, turnOrder } from './turn-order.ts';
 
 /** What members say, applied to one download. Functions that return request IDs name requests that are not needed any more. */
 export interface MemberSays {
@@ -42,6 +42,7 @@ export function applyMemberState(
       isFetching: true,
       canAskOrigin: true,
       passedOverUntilMs: 0,
+      sitsOutUntilMs: 0,
       restsUntilMs: 0,
       lateUntilMs: download.waits.get(peer)?.lateUntilMs ?? 0,
       slowestTurnMs: undefined,
@@ -147,6 +148,7 @@ export function applyClaim(
     return false;
   }
   Object.assign(member, { passedOverUntilMs: 0, restsUntilMs: 0 });
+  if (isOnlyRaced(state)) member.sitsOutUntilMs = 0;
   passOver(self, download, extent, peer, nowMs, options);
   return true;
 }
@@ -184,6 +186,9 @@ export function applyRelease(download: DownloadState, peer: PeerId, extent: numb
 // Long enough to matter over several extents, short enough that a node that was only busy comes back.
 export const passedOverMs = 5_000;
 
+// Nodes that never asked the origin find peers fast enough as soon as others race it for them, and say every moment that they are there.
+const sitsOutMs = 20_000;
+
 /** Members before `peer` in rank let the turn go by: they are left out for a while, so that others need not wait for them each time. */
 export function passOver(
   self: PeerId,
@@ -200,7 +205,9 @@ export function passOver(
   const rank = rankOf(peer, order, download, extent, nowMs);
   for (const member of download.members.values()) {
     if (member.peer === peer || state.claims.has(member.peer)) continue;
-    if (rankOf(member.peer, order, download, extent, nowMs) < rank) member.passedOverUntilMs = nowMs + passedOverMs;
+    if (rankOf(member.peer, order, download, extent, nowMs) >= rank) continue;
+    if (isOnlyRaced(state)) member.sitsOutUntilMs = nowMs + sitsOutMs;
+    else member.passedOverUntilMs = nowMs + passedOverMs;
   }
 }
 

@@ -15,6 +15,8 @@ export interface MemberState {
   canAskOrigin: boolean;
   /** Until when its turns at the origin pass to the next in rank because it let one go by without a word. */
   passedOverUntilMs: number;
+  /** Until when its turns in a race pass to others because it let one go by: it does not race, though it is there. */
+  sitsOutUntilMs: number;
   /** Until when they do because it gave one up itself, or one of its stands still. */
   restsUntilMs: number;
   /** Until when nobody waits for its turns, whatever it says, because one took far longer than those of the others. */

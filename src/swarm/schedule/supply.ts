@@ -94,7 +94,8 @@ function hasSlow(
   nowMs: number,
   options: ScheduleOptions,
 ): boolean {
-  for (const piece of download.supplied) if (isSlowlySupplied(download, piece, peers, nowMs, options)) return true;
+  for (const piece of download.supplied)
+    if (isSlowlySupplied(download, piece, peers, nowMs, options, endingFactor)) return true;
   return false;
 }
 
@@ -132,8 +133,9 @@ export function isSlowlySupplied(
   peers: ReadonlyMap<PeerId, PeerState>,
   nowMs: number,
   options: ScheduleOptions,
+  factor = decisiveFactor,
 ): boolean {
-  const slowRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / decisiveFactor;
+  const slowRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / factor;
   for (const member of download.members.values()) {
     const state = peers.get(member.peer);
     if (!member.have.has(piece) || state === undefined || state.isBanned || keepsRefusing(state, nowMs)) continue;
@@ -198,5 +200,7 @@ const worthwhileSeconds = 2;
 const decisiveFactor = 4;
 // More than rates differ from window to window by themselves.
 const growing = 1.25;
+// A slow link that the race relieves of most requests brings the few that are left faster: to begin again would take seconds.
+const endingFactor = 2;
 // When this node has not asked the origin for the blob yet: slower than origins usually are, so that a try is worth its bytes.
 const slowBytesPerSecond = 1024 * 1024;

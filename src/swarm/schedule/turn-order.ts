@@ -1,7 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import { isBetter } from './rendezvous.ts';
-import { type DownloadState, type MemberState, orderOnce } from './state.ts';
+import { type DownloadState, type ExtentState, type MemberState, orderOnce } from './state.ts';
 
 /**
  * Who takes turns at the origin for one blob, in the order of taking over: all who fetch and can ask it, this node among them, by
@@ -89,7 +89,13 @@ export function rankOf(
 function isEager(peer: PeerId, download: DownloadState, extent: number, nowMs: number): boolean {
   const member = download.members.get(peer);
   if (member === undefined) return download.restsUntilMs <= nowMs;
+  if (member.sitsOutUntilMs > nowMs && isOnlyRaced(download.extents[extent])) return false;
   return !isPassedBy(member, nowMs) && !holdsExtent(member, download, extent);
+}
+
+/** Whether somebody holds all of it: who asks the origin does so because that is too slow. */
+export function isOnlyRaced(extent: ExtentState | undefined): boolean {
+  return extent?.unheld === 0;
 }
 
 /** Whether it is skipped for nothing but a turn that it gave up. */

@@ -966,6 +966,25 @@ describe('what members say', () => {
     expect(passed().map(({ peer }) => peer)).toEqual(owner === self ? [] : [owner]);
   });
 
+  it('leaves out who does not race the peers, though it says that it is there, until it does', () => {
+    const download = downloadOf(4 * MiB);
+    for (const peer of [alice, bob, carol]) join(download, peer, []);
+    const order = turnOrder(self, download);
+    const extent = [0, 1, 2, 3].find((at) => ownerOf(order, download, at) !== self)!;
+    const { start, end } = extentPieceRange(download.plan, extent);
+    const owner = ownerOf(order, download, extent)!;
+    const next = order[(order.indexOf(owner) + 1) % order.length]!;
+    // A seed holds it, and is slow.
+    join(download, 'dave' as PeerId, 'all');
+    download.extents[extent]!.dueSinceMs = 0;
+    passOver(self, download, extent, next, options.takeoverMs, options);
+    applyMemberHas(download, owner, [start === 0 ? end : 0], options.takeoverMs);
+    const rankAt = (nowMs: number, at = extent) => rankOf(next, order, download, at, nowMs);
+    expect([rankAt(options.takeoverMs), rankAt(options.takeoverMs + 20_000)]).toEqual([0, 1]);
+    applyClaim(self, download, owner, extent, 0, options.takeoverMs, options);
+    expect(rankAt(options.takeoverMs)).toBe(1);
+  });
+
   it('renews a claim when its bytes grow, and not when they are said again', () => {
     const download = downloadOf(MiB);
     join(download, alice, []);

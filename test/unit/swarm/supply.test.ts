@@ -89,6 +89,15 @@ describe('the supply of peers', () => {
       for (let at = 0; at < 10; at += 1) expect(second(20 * MiB)).toBe(true);
     });
 
+    it('goes on until those are half as fast as the origin: it relieves them of the requests of others', () => {
+      const peers = peerStates({ peer: alice, rateBytesPerSecond: 300 * KiB });
+      const { download, second } = inRace(peers);
+      download.originBytesPerSecond = MiB;
+      for (let at = 0; at < 10; at += 1) expect(second(20 * MiB)).toBe(true);
+      peers.get(alice)!.rateBytesPerSecond = 600 * KiB;
+      expect(Array.from({ length: 4 }, () => second(20 * MiB))).toEqual([true, true, true, false]);
+    });
+
     it('goes on for three seconds when nothing like that is left', () => {
       const { second } = inRace(peerStates({ peer: alice, rateBytesPerSecond: 20 * MiB }));
       const seconds = Array.from({ length: 5 }, () => second(20 * MiB));
