@@ -47,6 +47,7 @@ export function applyMemberState(
       lateUntilMs: download.waits.get(peer)?.lateUntilMs ?? 0,
       slowestTurnMs: undefined,
       undeliveredSinceMs: undefined,
+      doubted: new Set(),
       isMute,
     };
     download.members.set(peer, member);

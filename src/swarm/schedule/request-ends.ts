@@ -47,7 +47,7 @@ export function applyPeerEnd(
     state.doubted = 0;
     state.refused = undefined;
     durations.add(outcome.bytes, ms);
-  } else if (outcome.kind === 'doubted' && state.doubted < mostDoubted) {
+  } else if (outcome.kind === 'doubted' && state.doubted < mostDoubted && !isDoubtedAgain(download, request)) {
     state.doubted += 1;
   } else if (outcome.kind === 'cancelled' && ms > tellingMs) {
     // Others were faster: it shows no more than how slow the peer was.
@@ -70,6 +70,22 @@ export function applyPeerEnd(
 
 // While it is found out who signed wrong pieces, honest members pass on some of them.
 const mostDoubted = 8;
+
+/** Whether the peer has said once more that it holds what it sent in a version that is not believed, and sent that again; notes it else. */
+function isDoubtedAgain(
+  download: DownloadState | undefined,
+  request: RequestState & { readonly peer: PeerId },
+): boolean {
+  const member = download?.members.get(request.peer);
+  if (member === undefined) return false;
+  let isAgain = false;
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    if (member.have.has(piece) || download?.held.has(piece) === true) continue;
+    if (member.doubted.has(piece)) isAgain = true;
+    member.doubted.add(piece);
+  }
+  return isAgain;
+}
 
 /** Smooths over some requests, and over a few seconds where they take longer: what a peer did long ago says little then. */
 function noteRate(state: PeerState, bytes: number, ms: number): void {

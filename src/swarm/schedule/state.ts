@@ -25,6 +25,8 @@ export interface MemberState {
   slowestTurnMs: number | undefined;
   /** Since when it says that it fetches from the origin without having got any piece; undefined = it does not. */
   undeliveredSinceMs: number | undefined;
+  /** Pieces of which it sent a version that is not believed. */
+  readonly doubted: Set<number>;
   /** Its peer is mute: what it alone holds counts as held by nobody, and its turns pass to others. */
   isMute: boolean;
 }

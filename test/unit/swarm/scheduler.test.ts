@@ -413,16 +413,32 @@ describe('the scheduler among peers', () => {
     const { plan, members, extents } = add(scheduler, 64 * MiB, { canAskOrigin: false });
     fetcher(scheduler, alice, plan.pieceCount);
     scheduler.memberClaims(digest, alice, 5, 1);
-    const doubt = () => {
-      scheduler.memberHas(digest, alice, [0]);
+    const doubt = (piece: number) => {
+      scheduler.memberHas(digest, alice, [piece]);
       const [request] = pieceRequests(scheduler.decide());
-      scheduler.pieceRefused(digest, 0, alice);
+      scheduler.pieceRefused(digest, piece, alice);
       return scheduler.requestEnded(request!.id, { kind: 'doubted', bytes: 1 });
     };
-    for (let time = 0; time < 8; time += 1) expect(doubt()).toBeUndefined();
+    for (let piece = 0; piece < 8; piece += 1) expect(doubt(piece)).toBeUndefined();
     expect([members.has(alice), extents[5]?.claims.has(alice)]).toEqual([true, true]);
-    expect(doubt()).toMatchObject({ peer: alice });
+    expect(doubt(8)).toMatchObject({ peer: alice });
     expect([members.has(alice), extents[5]?.claims.has(alice)]).toEqual([false, false]);
+  });
+
+  it('does not wait for a member that says again that it holds what it sent in a doubted version, and sends that again', () => {
+    const { scheduler } = createTestScheduler();
+    const { plan, members } = add(scheduler, 64 * MiB, { canAskOrigin: false });
+    fetcher(scheduler, alice, plan.pieceCount);
+    const end = (piece: number, kind: 'doubted' | 'done') => {
+      scheduler.memberHas(digest, alice, [piece]);
+      const [request] = pieceRequests(scheduler.decide());
+      if (kind === 'doubted') scheduler.pieceRefused(digest, piece, alice);
+      else scheduler.pieceStored(digest, piece, request!.id);
+      return scheduler.requestEnded(request!.id, { kind, bytes: 1 });
+    };
+    expect([end(3, 'doubted'), end(4, 'done'), members.has(alice)]).toEqual([undefined, undefined, true]);
+    expect(end(3, 'doubted')).toMatchObject({ peer: alice });
+    expect(members.has(alice)).toBe(false);
   });
 
   it('counts doubted answers in a row', () => {
