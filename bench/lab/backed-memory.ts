@@ -11,6 +11,8 @@ const chunk = Buffer.alloc(MiB);
 /** Free beyond what was taken so far: what a fleet takes within a few of the steps. */
 const aheadBytes = 256 * MiB;
 const stepMs = 50;
+/** Above what stores leave free, `cache.minFreeBytes`. */
+const storesLeaveBytes = 1024 * MiB;
 
 /**
  * Fills a file with zeros, and gives its memory free as fast as memory is taken. A virtual machine that uses a page for the first time, or again after
@@ -18,12 +20,15 @@ const stepMs = 50;
  * fleet takes. That is neither the daemons' work nor the same from run to run. Does nothing where `directory` is not in memory.
  */
 export async function backMemory(directory: string, sizeBytes: number): Promise<AsyncDisposable> {
-  if ((await statfs(directory)).type !== tmpfsType) return { [Symbol.asyncDispose]: async () => undefined };
+  const { type, bavail, bsize } = await statfs(directory);
+  if (type !== tmpfsType) return { [Symbol.asyncDispose]: async () => undefined };
   const path = join(directory, 'backed-memory');
   await using stack = new AsyncDisposableStack();
   const file = stack.use(await open(path, 'w'));
   await rm(path);
-  const heldBytes = Math.min(sizeBytes, freemem() / 2);
+  // Stores ask for all of a blob before they take it: there must be as much room as without what is held.
+  const spareBytes = bavail * bsize - sizeBytes - storesLeaveBytes;
+  const heldBytes = Math.max(0, Math.min(sizeBytes, freemem() / 2, spareBytes));
   for (let written = 0; written < heldBytes; written += chunk.length) await file.write(chunk);
   const over = new AbortController();
   const releasing = release(file, heldBytes, over.signal);

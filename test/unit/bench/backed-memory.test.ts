@@ -10,7 +10,7 @@ describe('backing memory', () => {
   it.each(['/dev/shm', tmpdir()].filter((place) => existsSync(place)))('leaves nothing behind in %s', async (place) => {
     const directory = mkdtempSync(join(place, 'shoal-test-'));
     try {
-      await backMemory(directory, 3 * MiB);
+      await using _memory = await backMemory(directory, 3 * MiB);
       expect(readdirSync(directory)).toEqual([]);
     } finally {
       rmSync(directory, { recursive: true });
