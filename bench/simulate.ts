@@ -27,6 +27,13 @@ const cases: [string, number, number[], number, Partial<SimulationOptions>?][] =
   ['8x small', 8, [...Array.from({ length: 40 }, () => 0.25), 8, 8, 8, 8], 20],
   ['8x512@50', 8, [512], 50],
   ['8 small last', 8, [64, 0.58, 0.02, 0.02], 6],
+  // Links on which a piece takes seconds.
+  ['8x32@2', 8, [32], 2],
+  ['16x32@1', 16, [32], 1],
+  ['32x32@1', 32, [32], 1],
+  ['12x24+4@.5', 12, [24, 4, 0.5], 0.5],
+  ['16x16@.25', 16, [16], 0.25],
+  ['8x8@.1', 8, [8], 0.1],
   // Peers that hold everything behind slow links, and an origin that is fast.
   ['3 slow seed', 3, [6], 20, { seeders: 1, uplink: slowFirst }],
   ['8 slow seed', 8, [32, 6], 20, { seeders: 1, uplink: slowFirst }],

@@ -1,7 +1,8 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { lateRestMs, longestPieceMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
-import { bytesOfExtent, type Claim, type DownloadState } from './state.ts';
+import { bytesOfExtent, type Claim, type DownloadState, usualPieceMs } from './state.ts';
+import { isPassedBy } from './turn-order.ts';
 
 /**
  * Which turns at the origin stand still or take far too long, so that nobody waits for them. A turn is held against those of the
@@ -14,6 +15,7 @@ export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number,
   if (nowMs < download.stallsSeenMs + stallLookMs) return;
   const passedMs = Math.min(2 * stallLookMs, nowMs - download.stallsSeenMs);
   const claimants = new Set<PeerId>();
+  noteRunningTurns(download, nowMs);
   download.stallsSeenMs = nowMs;
   download.isOwnTurnStalled = false;
   const { extents } = download;
@@ -35,6 +37,31 @@ export function judgeTurns(self: PeerId, download: DownloadState, nowMs: number,
   }
   for (const peer of claimants) noteWaiting(download, peer, passedMs, nowMs, options);
 }
+
+/** What turns that run bring. Of members the higher median of what they say counts: one alone is not believed, and it may be the slow one. */
+function noteRunningTurns(download: DownloadState, nowMs: number): void {
+  const { extents, firstOpenExtent, members } = download;
+  let own: number | undefined;
+  const others = new Map<PeerId, number>();
+  for (let extent = firstOpenExtent; extent < extents.length; extent += 1) {
+    for (const [peer, { sinceMs, receivedBytes }] of extents[extent]?.claims ?? []) {
+      const ageMs = nowMs - sinceMs;
+      // Nothing at all is a stall, and no pace.
+      if (ageMs < tellingMs || receivedBytes === 0) continue;
+      const rate = (receivedBytes / ageMs) * 1_000;
+      const member = members.get(peer);
+      if (member === undefined) own = Math.max(own ?? 0, rate);
+      else if (!isPassedBy(member, nowMs)) others.set(peer, Math.max(others.get(peer) ?? 0, rate));
+    }
+  }
+  if (own !== undefined) download.ownTurnBytesPerSecond = own;
+  if (others.size > 1)
+    download.othersTurnBytesPerSecond = [...others.values()].sort((a, b) => a - b)[Math.floor(others.size / 2)];
+  else if (download.originBytesPerSecond !== undefined) download.othersTurnBytesPerSecond = undefined;
+}
+
+// Long against the round trip of a request.
+const tellingMs = 1_000;
 
 /** Who gives turns up and takes them again, or leaves and comes back, has no more time for a piece than who goes on with one. */
 function noteWaiting(
@@ -71,9 +98,14 @@ export function mayTakeBack(
 ): boolean {
   const state = download.extents[extent];
   if (state?.owner !== self || download.isOriginWhole || state.dueSinceMs === undefined) return false;
-  if ((download.waits.get(peer)?.sumMs ?? 0) > 2 * options.originStallMs) return true;
+  // On slow links a piece takes longer than that, whoever reads it.
+  const shownMs = Math.max(2 * options.originStallMs, shownPieces * usualPieceMs(download));
+  if ((download.waits.get(peer)?.sumMs ?? 0) > shownMs) return true;
   return nowMs - state.dueSinceMs > patienceMs(download, peer, options);
 }
+
+// Turns share the link, and one of two pieces is half through when its first is there.
+const shownPieces = 2;
 
 /** How long a turn may take, or one with nothing to show for it. */
 function patienceMs(download: DownloadState, peer: PeerId, options: ScheduleOptions): number {
@@ -113,7 +145,15 @@ function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined 
     if (isCounted && member.slowestTurnMs !== undefined) slowestMs.push(member.slowestTurnMs);
   }
   slowestMs.sort((a, b) => a - b);
-  return slowestMs.length > 2 ? slowestMs[Math.floor((slowestMs.length - 1) / 2)] : ownMs;
+  const usualMs = slowestMs.length > 2 ? (slowestMs[Math.floor((slowestMs.length - 1) / 2)] ?? ownMs) : ownMs;
+  // The first turn of a pull may have had the link for itself.
+  return Math.max(usualMs, runningTurnMs(download));
+}
+
+/** How long turns take that run, at the pace of most of them; 0 = nothing is known of them. */
+function runningTurnMs(download: DownloadState): number {
+  const { othersTurnBytesPerSecond: rate } = download;
+  return rate === undefined ? 0 : Math.min(longestTurnMs, (bytesOfExtent(download) * 1_000) / Math.max(1, rate));
 }
 
 /** At its pace it will be through before another who began now. */
@@ -123,6 +163,9 @@ function isNearlyThrough(claim: Claim, sizeBytes: number, lateMs: number, nowMs:
   const restMs = ((sizeBytes - receivedBytes) / receivedBytes) * (progressMs - sinceMs);
   return progressMs + restMs - nowMs < lateMs / lateFactor;
 }
+
+// An extent of 1 MiB at a quarter of a MiB per second, shared by eight.
+const longestTurnMs = 32_000;
 
 // Turns of one pull differ by less; a third of what others get is another kind of link.
 const lateFactor = 3;

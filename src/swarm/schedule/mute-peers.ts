@@ -1,5 +1,5 @@
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, type PeerState, setMute } from './state.ts';
+import { type DownloadState, type PeerState, setMute, usualPieceMs } from './state.ts';
 
 /**
  * Peers that were asked for pieces and send nothing: stopped, cut off, broken, or lying about what they hold. Until a byte comes, what
@@ -25,16 +25,22 @@ export function noteMute(
       const silentMs = nowMs - request.progressMs;
       if (silentMs <= options.peerStallMs) continue;
       request.stoodStill = true;
-      const bytes = request.count * (downloads.get(request.digest)?.plan.pieceBytes ?? 0);
+      const download = downloads.get(request.digest);
+      const bytes = request.count * (download?.plan.pieceBytes ?? 0);
       // Where all requests take long, silence says little; before it is known how long they take, too.
-      const usualLongMs = options.hedgeFactor * usualMs(bytes);
-      const patienceMs = Math.max(options.peerStallMs, Math.min(2 * options.peerStallMs, usualLongMs));
+      const usualLongMs = Math.min(2 * options.peerStallMs, options.hedgeFactor * usualMs(bytes));
+      const patienceMs = Math.max(options.peerStallMs, usualLongMs, queueMs(download));
       isSilent ||= Math.min(silentMs, nowMs - state.movedMs) > patienceMs;
     }
     if (!isSilent || state.muteSinceMs !== undefined) continue;
     state.muteSinceMs = nowMs;
     believe(state, downloads.values(), false);
   }
+}
+
+/** How long who is asked may be busy with others, and then with the first bytes of a piece: on slow links that is far from a stall. */
+export function queueMs(download: DownloadState | undefined): number {
+  return download === undefined ? 0 : 2 * usualPieceMs(download);
 }
 
 // Who is not asked again cannot show that it sends; with the next pull it may be the only holder.

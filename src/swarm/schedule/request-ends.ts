@@ -2,9 +2,18 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import { forgetHave, passedOverMs } from './member-events.ts';
+import { queueMs } from './mute-peers.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
-import { type DownloadState, dropMember, extentsOf, flightsOf, type PeerState, type RequestState } from './state.ts';
+import {
+  bytesOfExtent,
+  type DownloadState,
+  dropMember,
+  extentsOf,
+  flightsOf,
+  type PeerState,
+  type RequestState,
+} from './state.ts';
 import { noteRefused } from './supply.ts';
 
 /** How a request ended, and what that changes: rates, pauses, and who is believed. */
@@ -123,6 +132,7 @@ export function applyOriginEnd(
 ): void {
   for (const extent of extentsOf(download, request))
     if (!isFetchedAtOrigin(download, extent)) download.extents[extent]?.claims.delete(self);
+  if (outcome.kind !== 'cancelled') download.ownTurnBytesPerSecond = undefined;
   if (outcome.kind === 'done') {
     download.originFailures = 0;
     // It answers again: what others were told to wait, while this one found out, is over.
@@ -130,7 +140,9 @@ export function applyOriginEnd(
     const rate = (outcome.bytes / Math.max(1, nowMs - request.startedMs)) * 1000;
     download.originBytesPerSecond =
       download.originBytesPerSecond === undefined ? rate : download.originBytesPerSecond * 0.7 + rate * 0.3;
-    download.slowestTurnMs = Math.max(download.slowestTurnMs ?? 0, nowMs - request.startedMs);
+    // One that was half of an extent says how long a whole one takes.
+    const wholes = Math.min(longestOfPart, Math.max(1, bytesOfExtent(download) / Math.max(1, outcome.bytes)));
+    download.slowestTurnMs = Math.max(download.slowestTurnMs ?? 0, (nowMs - request.startedMs) * wholes);
   }
   if (outcome.kind !== 'originFailed') return;
   download.originFailures += 1;
@@ -139,6 +151,9 @@ export function applyOriginEnd(
   const backOffMs = Math.min(15_000, 250 * 2 ** download.originFailures) * (0.5 + random.next() / 2);
   download.originNotBeforeMs = nowMs + Math.max(outcome.retryAfterMs ?? 0, backOffMs);
 }
+
+// The least parts are all round trips.
+const longestOfPart = 4;
 
 /** The request for the whole begins before those for parts that it replaces have ended. */
 function isFetchedAtOrigin(download: DownloadState, extent: number): boolean {
@@ -162,12 +177,14 @@ const leastBytesPerMs = 0.25;
 export function isHopeless(
   request: RequestState,
   { muteSinceMs }: PeerState,
-  receivedBytesPerSecond: number,
+  downloads: ReadonlyMap<string, DownloadState>,
+  { receivedBytesPerSecond }: { readonly receivedBytesPerSecond: number },
   nowMs: number,
   options: ScheduleOptions,
 ): boolean {
   const isMuteAgain = request.promisedMs !== undefined && muteSinceMs !== undefined && muteSinceMs <= request.startedMs;
-  if (nowMs - request.progressMs > (isMuteAgain ? 1 : 2) * options.peerStallMs) return true;
+  const patienceMs = Math.max(2 * options.peerStallMs, queueMs(downloads.get(request.digest)));
+  if (nowMs - request.progressMs > (isMuteAgain ? options.peerStallMs : patienceMs)) return true;
   const ageMs = nowMs - request.startedMs;
   const evenBytesPerMs = receivedBytesPerSecond / 1_000 / options.maxRequests;
   const dripBytesPerMs = Math.max(leastBytesPerMs, Math.min(slowestBytesPerMs, evenBytesPerMs / unevenFactor));

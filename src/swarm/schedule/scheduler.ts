@@ -330,7 +330,7 @@ export class Scheduler {
     const downloads = [...this.#downloads.values()];
     for (const request of this.#requests.values()) {
       const peer = request.peer && this.#peers.get(request.peer);
-      if (!peer || !isHopeless(request, peer, this.#supply.receivedBytesPerSecond, nowMs, this.#options)) continue;
+      if (!peer || !isHopeless(request, peer, this.#downloads, this.#supply, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }

@@ -97,6 +97,11 @@ export interface DownloadState {
   isOriginWhole: boolean;
   /** Smoothed, of this node's own turns; undefined before the first. */
   originBytesPerSecond: number | undefined;
+  /** What a turn of this node that is not through got of the origin, and what members say of theirs that run, or ran while it had none; undefined = nothing was seen. */
+  ownTurnBytesPerSecond: number | undefined;
+  othersTurnBytesPerSecond: number | undefined;
+  /** What each request brings where this node's own link seems to be full; undefined = it does not. */
+  fullLinkShareBytesPerSecond: number | undefined;
   /** The most that all turns of this node at origins brought together in a second while no other took turns; 0 = others do. */
   loneOriginBytesPerSecond: number;
   /** When turns that stand still were last looked for. */
@@ -105,8 +110,9 @@ export interface DownloadState {
   isOwnTurnStalled: boolean;
   /** The longest that a turn of this node took that ended well. */
   slowestTurnMs: number | undefined;
-  /** For how many windows in a row the peers were far slower than the origin, or for how many more it races them (`supply.ts`). */
+  /** For how many windows in a row the peers were far slower than the origin, and for how many more it races them (`supply.ts`). */
   slowWindows: number;
+  racedWindows: number;
   /** Members are not believed any more: everything missing is read from the origin by this node. */
   isSelfReliant: boolean;
 }
@@ -194,11 +200,15 @@ export function createDownloadState(input: {
     canAskOrigin: input.canAskOrigin,
     isOriginWhole: false,
     originBytesPerSecond: undefined,
+    ownTurnBytesPerSecond: undefined,
+    othersTurnBytesPerSecond: undefined,
+    fullLinkShareBytesPerSecond: undefined,
     loneOriginBytesPerSecond: 0,
     stallsSeenMs: Number.NEGATIVE_INFINITY,
     isOwnTurnStalled: false,
     slowestTurnMs: undefined,
     slowWindows: 0,
+    racedWindows: 0,
     isSelfReliant: false,
   };
   for (const piece of input.held) markHeld(download, piece);
@@ -240,6 +250,32 @@ function extentSize(plan: PiecePlan, extent: number): number {
 export function bytesOfExtent({ plan }: DownloadState): number {
   return Math.min(plan.extentPieces * plan.pieceBytes, plan.sizeBytes);
 }
+
+/**
+ * What a turn at the origin brings now: what those of this node brought, or bring, or else what members say of theirs. The first to take one may have had the
+ * link for itself, and what the others say counts as far as a shared link explains it.
+ */
+export function seenTurnRate(download: DownloadState): number | undefined {
+  const { originBytesPerSecond, ownTurnBytesPerSecond, othersTurnBytesPerSecond } = download;
+  const own = Math.min(
+    originBytesPerSecond ?? Number.POSITIVE_INFINITY,
+    ownTurnBytesPerSecond ?? Number.POSITIVE_INFINITY,
+  );
+  if (othersTurnBytesPerSecond === undefined) return own === Number.POSITIVE_INFINITY ? undefined : own;
+  if (own === Number.POSITIVE_INFINITY) return othersTurnBytesPerSecond;
+  return Math.max(own / sharedBy, Math.min(own, othersTurnBytesPerSecond));
+}
+
+// As many as the window has.
+const sharedBy = 8;
+
+/** How long a piece takes at the origin, at most what anybody is patient for; 0 = nothing is seen of it. On slow links it takes as long elsewhere, and in a queue. */
+export function usualPieceMs(download: DownloadState): number {
+  const rate = seenTurnRate(download);
+  return rate === undefined ? 0 : Math.min(longestPieceMs, (download.plan.pieceBytes * 1_000) / Math.max(1, rate));
+}
+
+const longestPieceMs = 10_000;
 
 /** One turn at the origin brings all of it. */
 export function isSmall(download: DownloadState): boolean {

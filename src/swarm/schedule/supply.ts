@@ -1,6 +1,6 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import type { ScheduleOptions } from './options.ts';
-import type { DownloadState, PeerState, RequestState } from './state.ts';
+import { type DownloadState, type PeerState, type RequestState, seenTurnRate, usualPieceMs } from './state.ts';
 import { takesTurnsAlone } from './turn-order.ts';
 
 /**
@@ -17,6 +17,8 @@ export class Supply {
   #received = Number.POSITIVE_INFINITY;
   /** The most that peers brought per second in a window so far. */
   #rateBefore: number | undefined;
+  /** The same of peers and origins together. */
+  #mostReceived = 0;
 
   /** What came of peers and origins in the latest second that was looked at; infinity before the first. */
   get receivedBytesPerSecond(): number {
@@ -47,6 +49,7 @@ export class Supply {
       this.#rateBefore = undefined;
       this.#rateUnshared = Number.POSITIVE_INFINITY;
       this.#received = Number.POSITIVE_INFINITY;
+      this.#mostReceived = 0;
       return;
     }
     this.#windowSinceMs ??= this.#start(nowMs);
@@ -62,12 +65,19 @@ export class Supply {
     // Where this node's own link is what is slow, the origin only takes from the peers' share of it.
     const helps = this.#received > this.#rateUnshared * decisiveFactor;
     this.#rateBefore = Math.max(this.#rateBefore ?? 0, rates.peers);
+    this.#mostReceived = Math.max(this.#mostReceived, this.#received);
+    const isFull = this.#received >= this.#mostReceived * fullShare;
+    const shareRate = evenShare(this.#received, peers);
     this.#windowSinceMs = this.#start(nowMs);
     for (const download of downloads) {
       if (!takesTurnsAlone(download)) download.loneOriginBytesPerSecond = 0;
       else if (helps) download.loneOriginBytesPerSecond = Math.max(download.loneOriginBytesPerSecond, rates.origin);
+      // Less than the origin gives one turn fills no link.
+      const isLinkFull = isFull && this.#received >= (originRate(download) ?? Number.POSITIVE_INFINITY);
+      download.fullLinkShareBytesPerSecond = isLinkFull ? shareRate : undefined;
       const isSlow = isSlowNow(download, wantedBytes, rates);
-      download.slowWindows = countSlow(download.slowWindows, isSlow, () => hasSlow(download, peers, nowMs, options));
+      const needed = neededWindows(download, windowMs);
+      countSlow(download, isSlow, needed, () => hasSlow(download, peers, nowMs, options));
     }
   }
 
@@ -82,10 +92,15 @@ export class Supply {
  * What a race brings is passed on quickly, so that peers look fast: it goes on while anything is left that only slow ones hold, and a few windows more. Nodes
  * that take turns end it at about the same time then; the turns of one that is out of it already would be waited for.
  */
-function countSlow(slowWindows: number, isSlow: boolean, hasSlowPieces: () => boolean): number {
-  if (isSlow) return slowWindows + 1 < racedWindows ? slowWindows + 1 : racedWindows + keptWindows;
-  if (slowWindows < racedWindows) return 0;
-  return hasSlowPieces() ? slowWindows : slowWindows - 1;
+function countSlow(download: DownloadState, isSlow: boolean, needed: number, hasSlowPieces: () => boolean): void {
+  if (isSlow) {
+    download.slowWindows = Math.min(needed, download.slowWindows + 1);
+    if (download.slowWindows === needed) download.racedWindows = racedWindows;
+  } else if (download.racedWindows === 0) download.slowWindows = 0;
+  else if (!hasSlowPieces()) {
+    download.racedWindows -= 1;
+    download.slowWindows = needed - 1;
+  }
 }
 
 function hasSlow(
@@ -97,6 +112,13 @@ function hasSlow(
   for (const piece of download.supplied)
     if (isSlowlySupplied(download, piece, peers, nowMs, options, endingFactor)) return true;
   return false;
+}
+
+/** What each request to a peer would bring if all brought the same. */
+function evenShare(receivedBytesPerSecond: number, peers: ReadonlyMap<PeerId, PeerState>): number {
+  let requests = 0;
+  for (const state of peers.values()) requests += state.requests.size;
+  return receivedBytesPerSecond / Math.max(1, requests);
 }
 
 /** Bytes per second. */
@@ -116,9 +138,17 @@ function isSlowNow(download: DownloadState, wantedBytes: number, rates: WindowRa
 }
 
 /** The pace of a turn at the origin; where no other takes turns, that of all turns of this node together if it is more. */
-function originRate({ originBytesPerSecond, loneOriginBytesPerSecond }: DownloadState): number | undefined {
-  if (originBytesPerSecond === undefined) return undefined;
-  return Math.max(originBytesPerSecond, loneOriginBytesPerSecond);
+function originRate(download: DownloadState): number | undefined {
+  const { originBytesPerSecond, loneOriginBytesPerSecond, ownTurnBytesPerSecond } = download;
+  const rate = seenTurnRate(download);
+  if (originBytesPerSecond !== undefined) return Math.max(rate ?? 0, loneOriginBytesPerSecond);
+  // No words make the origin look faster than if nothing is known of it.
+  return ownTurnBytesPerSecond ?? (rate && Math.min(rate, slowBytesPerSecond * decisiveFactor));
+}
+
+/** How many windows in a row are no accident. */
+function neededWindows(download: DownloadState, windowMs: number): number {
+  return Math.max(leastWindows, Math.ceil((2 * usualPieceMs(download)) / windowMs));
 }
 
 /** What members hold of it and this node lacks. */
@@ -135,29 +165,34 @@ export function isSlowlySupplied(
   options: ScheduleOptions,
   factor = decisiveFactor,
 ): boolean {
-  const slowRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / factor;
+  const { fullLinkShareBytesPerSecond: shareRate } = download;
+  const turnRate = (originRate(download) ?? slowBytesPerSecond * decisiveFactor) / factor;
+  const slowRate = shareRate === undefined ? turnRate : Math.min(turnRate, shareRate / decisiveFactor);
   for (const member of download.members.values()) {
     const state = peers.get(member.peer);
-    if (!member.have.has(piece) || state === undefined || state.isBanned || keepsRefusing(state, nowMs)) continue;
+    if (!member.have.has(piece) || state === undefined || state.isBanned) continue;
+    // Where the link is full others bring as much as it takes, and the busy one may follow.
+    if (shareRate === undefined && keepsRefusing(state, nowMs)) continue;
     const rate = presentRate(state, nowMs, options);
-    if (rate === undefined ? !keepsWaiting(state, nowMs, options) : rate >= slowRate) return false;
+    if (rate === undefined || rate >= slowRate) return false;
   }
   return true;
 }
 
-/** Bytes per second of its finished requests, unless all that it has been asked for a while ago comes slower; undefined before the first. */
+/** Bytes per second of its finished requests, unless all that it has been asked for a while ago comes slower; undefined before it was tried. */
 function presentRate(
   { rateBytesPerSecond, requests }: PeerState,
   nowMs: number,
-  { peerStallMs }: ScheduleOptions,
+  options: ScheduleOptions,
 ): number | undefined {
-  if (rateBytesPerSecond === undefined) return undefined;
+  const shownAfterMs = rateBytesPerSecond === undefined ? judgedMsOf(options) : options.peerStallMs;
   let best: number | undefined;
   for (const { startedMs, receivedBytes } of requests) {
     const ageMs = nowMs - startedMs;
-    if (ageMs > peerStallMs) best = Math.max(best ?? 0, (receivedBytes / ageMs) * 1_000);
+    if (ageMs > shownAfterMs) best = Math.max(best ?? 0, (receivedBytes / ageMs) * 1_000);
   }
-  return Math.min(rateBytesPerSecond, best ?? rateBytesPerSecond);
+  if (rateBytesPerSecond === undefined || best === undefined) return rateBytesPerSecond ?? best;
+  return Math.min(rateBytesPerSecond, best);
 }
 
 /** The peer answered that it is busy, or has not got what it said it had. */
@@ -173,20 +208,14 @@ export function keepsRefusing({ refused }: PeerState, nowMs: number): boolean {
   return refused !== undefined && Math.min(nowMs, refused.untilMs) - refused.sinceMs > judgedMs;
 }
 
-/** Asked for something for a while, and it has not come. */
-function keepsWaiting(state: PeerState, nowMs: number, options: ScheduleOptions): boolean {
-  for (const request of state.requests) if (nowMs - request.startedMs > judgedMsOf(options)) return true;
-  return false;
-}
-
 /** Whether the origin should race the peers for what they hold. */
 export function isRaced(download: DownloadState): boolean {
-  return download.slowWindows >= racedWindows;
+  return download.racedWindows > 0;
 }
 
-// Slow twice in a row is no accident.
-const racedWindows = 2;
-const keptWindows = 3;
+const leastWindows = 2;
+// How long a race goes on that nothing needs any more.
+const racedWindows = 4;
 
 // A few pieces of the slowest links worth having; twice of it is about what a person notices.
 const judgedMs = 1_000;
@@ -202,5 +231,7 @@ const decisiveFactor = 4;
 const growing = 1.25;
 // A slow link that the race relieves of most requests brings the few that are left faster: to begin again would take seconds.
 const endingFactor = 2;
+// Where so much of the most that ever came comes, this node's own link may be what is slow: peers share it then, and one is slow beside the others only.
+const fullShare = 0.8;
 // When this node has not asked the origin for the blob yet: slower than origins usually are, so that a try is worth its bytes.
 const slowBytesPerSecond = 1024 * 1024;
