@@ -312,6 +312,26 @@ describe('the swarm schedule', () => {
     );
   });
 
+  it('reads each byte about once at the origin on links so slow that each piece takes seconds', () => {
+    const fleetOf = fc.record({
+      nodes: fc.integer({ min: 2, max: 12 }),
+      layers: fc.array(fc.integer({ min: 4 * MiB, max: 12 * MiB }), { minLength: 1, maxLength: 3 }),
+      rateBytesPerSecond: fc.integer({ min: MiB / 2, max: 2 * MiB }),
+      seed: fc.nat(1e6),
+    });
+    fc.assert(
+      fc.property(fleetOf, (fleet) => {
+        const { simulation, result } = simulate({
+          ...{ ...fleet, uploadSlots: 8, maxWaiting: 2, busyMs: 50, latencyMs: 2 },
+          schedule: { ...schedule, takeoverMs: 1_500, originStallMs: 3_000 },
+        });
+        expect(livingFinished(simulation)).toBe(true);
+        expect(result.originRatio).toBeLessThan(1.35);
+      }),
+      { numRuns: 30 },
+    );
+  });
+
   it('reads each byte about once at the origin on machines that are starved of CPU at the start', () => {
     const starvation = {
       ...{ stallMs: 800, untilMs: 4_000, cpuMsPerPiece: 10, cpuMsPerMessage: 1 },
