@@ -44,7 +44,9 @@ function noteRunningTurns(download: DownloadState, nowMs: number): void {
   let own: number | undefined;
   const others = new Map<PeerId, number>();
   for (let extent = firstOpenExtent; extent < extents.length; extent += 1) {
-    for (const [peer, { sinceMs, receivedBytes }] of extents[extent]?.claims ?? []) {
+    const claims = extents[extent]?.claims;
+    if (claims === undefined || claims.size === 0) continue;
+    for (const [peer, { sinceMs, receivedBytes }] of claims) {
       const ageMs = nowMs - sinceMs;
       // Nothing at all is a stall, and no pace.
       if (ageMs < tellingMs || receivedBytes === 0) continue;
