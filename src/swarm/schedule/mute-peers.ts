@@ -1,5 +1,5 @@
 import type { ScheduleOptions } from './options.ts';
-import { type DownloadState, type PeerState, setMute, usualPieceMs } from './state.ts';
+import { type DownloadState, type PeerState, type RequestState, setMute, usualPieceMs } from './state.ts';
 
 /**
  * Peers that were asked for pieces and send nothing: stopped, cut off, broken, or lying about what they hold. Until a byte comes, what
@@ -25,11 +25,7 @@ export function noteMute(
       const silentMs = nowMs - request.progressMs;
       if (silentMs <= options.peerStallMs) continue;
       request.stoodStill = true;
-      const download = downloads.get(request.digest);
-      const bytes = request.count * (download?.plan.pieceBytes ?? 0);
-      // Where all requests take long, silence says little; before it is known how long they take, too.
-      const usualLongMs = Math.min(2 * options.peerStallMs, options.hedgeFactor * usualMs(bytes));
-      const patienceMs = Math.max(options.peerStallMs, usualLongMs, queueMs(download));
+      const patienceMs = silencePatienceMs(request, downloads.get(request.digest), usualMs, options);
       isSilent ||= Math.min(silentMs, nowMs - state.movedMs) > patienceMs;
     }
     if (!isSilent || state.muteSinceMs !== undefined) continue;
@@ -38,9 +34,20 @@ export function noteMute(
   }
 }
 
-/** How long who is asked may be busy with others, and then with the first bytes of a piece: on slow links that is far from a stall. */
-export function queueMs(download: DownloadState | undefined): number {
-  return download === undefined ? 0 : 2 * usualPieceMs(download);
+/**
+ * How long who is asked may send nothing. Where all requests take long, silence says little; before it is known how long they take, too. On slow links
+ * it may be busy with others for as long as a piece takes, and with the first bytes of this one as long; how slow they are the origin shows first, and where
+ * that alone is slow, what peers brought.
+ */
+export function silencePatienceMs(
+  { count }: RequestState,
+  download: DownloadState | undefined,
+  usualMs: (bytes: number) => number,
+  { peerStallMs, hedgeFactor }: ScheduleOptions,
+): number {
+  if (download === undefined) return peerStallMs;
+  const longestMs = Math.max(2 * peerStallMs, 2 * usualPieceMs(download));
+  return Math.max(peerStallMs, Math.min(longestMs, hedgeFactor * usualMs(count * download.plan.pieceBytes)));
 }
 
 // Who is not asked again cannot show that it sends; with the next pull it may be the only holder.

@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import { forgetHave, passedOverMs } from './member-events.ts';
-import { queueMs } from './mute-peers.ts';
+import { silencePatienceMs } from './mute-peers.ts';
 import type { ScheduleOptions } from './options.ts';
 import type { RequestDurations } from './request-durations.ts';
 import {
@@ -179,11 +179,13 @@ export function isHopeless(
   { muteSinceMs }: PeerState,
   downloads: ReadonlyMap<string, DownloadState>,
   { receivedBytesPerSecond }: { readonly receivedBytesPerSecond: number },
+  usualMs: (bytes: number) => number,
   nowMs: number,
   options: ScheduleOptions,
 ): boolean {
   const isMuteAgain = request.promisedMs !== undefined && muteSinceMs !== undefined && muteSinceMs <= request.startedMs;
-  const patienceMs = Math.max(2 * options.peerStallMs, queueMs(downloads.get(request.digest)));
+  const silentMs = silencePatienceMs(request, downloads.get(request.digest), usualMs, options);
+  const patienceMs = Math.max(2 * options.peerStallMs, silentMs);
   if (nowMs - request.progressMs > (isMuteAgain ? options.peerStallMs : patienceMs)) return true;
   const ageMs = nowMs - request.startedMs;
   const evenBytesPerMs = receivedBytesPerSecond / 1_000 / options.maxRequests;

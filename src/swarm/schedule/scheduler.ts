@@ -328,9 +328,10 @@ export class Scheduler {
     const nowMs = this.#clock.nowMs();
     const actions: Action[] = [];
     const downloads = [...this.#downloads.values()];
+    const usualMs = (bytes: number) => this.#durations.usualMs(bytes);
     for (const request of this.#requests.values()) {
       const peer = request.peer && this.#peers.get(request.peer);
-      if (!peer || !isHopeless(request, peer, this.#downloads, this.#supply, nowMs, this.#options)) continue;
+      if (!peer || !isHopeless(request, peer, this.#downloads, this.#supply, usualMs, nowMs, this.#options)) continue;
       request.isStalled = true;
       this.#cancels.push(request.id);
     }
@@ -340,7 +341,6 @@ export class Scheduler {
     this.#cancels = [];
     this.#abandoned = [];
     this.#supply.judge(downloads, this.#peers, nowMs, this.#options);
-    const usualMs = (bytes: number) => this.#durations.usualMs(bytes);
     noteMute(this.#peers.values(), this.#downloads, usualMs, nowMs, this.#options);
     const { turns } = originTurns(this.#self, downloads, nowMs, this.#options, this.#peers);
     for (const turn of turns) {

@@ -272,10 +272,10 @@ const sharedBy = 8;
 /** How long a piece takes at the origin, at most what anybody is patient for; 0 = nothing is seen of it. On slow links it takes as long elsewhere, and in a queue. */
 export function usualPieceMs(download: DownloadState): number {
   const rate = seenTurnRate(download);
-  return rate === undefined ? 0 : Math.min(longestPieceMs, (download.plan.pieceBytes * 1_000) / Math.max(1, rate));
+  return rate === undefined ? 0 : Math.min(longestUsualMs, (download.plan.pieceBytes * 1_000) / Math.max(1, rate));
 }
 
-const longestPieceMs = 10_000;
+const longestUsualMs = 10_000;
 
 /** One turn at the origin brings all of it. */
 export function isSmall(download: DownloadState): boolean {

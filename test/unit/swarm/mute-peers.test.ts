@@ -85,6 +85,14 @@ describe('a peer that sends nothing', () => {
     expect(download.unheld).toBe(2);
   });
 
+  it('is waited for no longer where the origin alone is slow', () => {
+    const { clock, scheduler, download } = askAlice([0]);
+    download.ownTurnBytesPerSecond = 64 * KiB;
+    clock.advance(options.peerStallMs + 1);
+    scheduler.decide();
+    expect(download.unheld).toBe(2);
+  });
+
   it('counts again with its first byte, for what it says later too', () => {
     const { clock, scheduler, download, request } = askAlice([0]);
     clock.advance(options.peerStallMs + 1);
