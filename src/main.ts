@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 // Nothing may be imported statically here: on a Node that is too old an import fails before a word of help can be printed.
-const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+const major = Number(process.versions.node.split('.')[0]);
 
-// 22.19 is what undici 8 and type stripping without a flag need; package.json `engines` says the same.
-if (major < 22 || (major === 22 && minor < 19)) {
+// 24 is the first with AsyncDisposableStack, by which a node starts and stops; package.json `engines` says the same.
+if (major < 24) {
   console.error(
-    `shoal: Node ${process.versions.node} is too old, 22.19 or newer is needed. ` +
+    `shoal: Node ${process.versions.node} is too old, 24 or newer is needed. ` +
       'Install it, or start Shoal with `npm start` or `npx shoal`, which bring their own Node on Linux.',
   );
   process.exitCode = 7;
