@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest';
-import { startProcessMetrics } from '../../../src/telemetry/process-metrics.ts';
+import { expect, test, vi } from 'vitest';
+import { lateSeconds, startProcessMetrics } from '../../../src/telemetry/process-metrics.ts';
 import { createPrometheusMetrics } from '../../../src/telemetry/prometheus-metrics.ts';
 
 test('shows counters, gauges and histograms in the text format', async () => {
@@ -46,4 +46,32 @@ test('measures the process when asked', async () => {
   const text = await metrics.text();
   expect(Number(/^process_resident_memory_bytes (\S+)/m.exec(text)?.[1])).toBeGreaterThan(10_000_000);
   expect(text).toContain('nodejs_eventloop_lag_seconds{quantile="0.99"}');
+});
+
+test.each([
+  [100, 0],
+  [99, 0],
+  [350, 0.25],
+  [Number.NaN, 0],
+])('of %d ms between two timers of 100 ms the second is %d s late', (gapMs, seconds) => {
+  expect(lateSeconds(gapMs * 1e6)).toBeCloseTo(seconds, 9);
+});
+
+test('tells of an event loop that stands still', async () => {
+  const metrics = createPrometheusMetrics();
+  using _ = startProcessMetrics(metrics);
+  const stopped = new Int32Array(new SharedArrayBuffer(4));
+  const blocking = setInterval(() => Atomics.wait(stopped, 0, 0, 400), 50);
+  try {
+    // Each look begins a new measurement, which needs a few timers.
+    await vi.waitFor(
+      async () => {
+        const text = await metrics.text();
+        expect(Number(/lag_seconds\{quantile="1"\} (\S+)/.exec(text)?.[1])).toBeGreaterThan(0.2);
+      },
+      { timeout: 20_000, interval: 1_500 },
+    );
+  } finally {
+    clearInterval(blocking);
+  }
 });
