@@ -184,9 +184,12 @@ export function isHopeless(
   options: ScheduleOptions,
 ): boolean {
   const isMuteAgain = request.promisedMs !== undefined && muteSinceMs !== undefined && muteSinceMs <= request.startedMs;
-  const silentMs = silencePatienceMs(request, downloads.get(request.digest), usualMs, options);
-  const patienceMs = Math.max(2 * options.peerStallMs, silentMs);
-  if (nowMs - request.progressMs > (isMuteAgain ? options.peerStallMs : patienceMs)) return true;
+  const silentMs = nowMs - request.progressMs;
+  if (isMuteAgain && silentMs > options.peerStallMs) return true;
+  // Every decision asks this of every request, and hardly one is silent for so long.
+  if (silentMs > 2 * options.peerStallMs) {
+    if (silentMs > silencePatienceMs(request, downloads.get(request.digest), usualMs, options)) return true;
+  }
   const ageMs = nowMs - request.startedMs;
   const evenBytesPerMs = receivedBytesPerSecond / 1_000 / options.maxRequests;
   const dripBytesPerMs = Math.max(leastBytesPerMs, Math.min(slowestBytesPerMs, evenBytesPerMs / unevenFactor));
