@@ -128,7 +128,7 @@ export async function startRegistry(deps: RegistryDeps, options: RegistryOptions
     // What is left is in memory; a client that does not take it must not keep it there.
     let isCut = false;
     const cancel = clock.schedule(options.stallTimeoutMs, () => {
-      // Node up to 24.11 at least takes what was lost with the socket for sent.
+      // Node up to 24.19 takes what was lost with the socket for sent.
       isCut = true;
       socket.destroy();
     });
