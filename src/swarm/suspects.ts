@@ -11,7 +11,7 @@ export interface Suspect {
   readonly isTakenBack: boolean;
   /** When its signer was shown another version, for it to look again. */
   readonly shownAtMs: number | undefined;
-  /** What its signer stands for now; false as well, perhaps. */
+  /** The version its signer put in its place; false as well, perhaps. */
   readonly corrected: SignedPiece | undefined;
 }
 
