@@ -1,8 +1,14 @@
 import type { PeerId } from '../../content/peer-id.ts';
+import { pieceRange } from '../../content/piece-plan.ts';
 import type { Random } from '../../lib/clock.ts';
 import type { ScheduleOptions } from './options.ts';
 import { isUsable, type PiecePick } from './piece-picker.ts';
 import { type DownloadState, flightsOf, type PeerState, type RequestState } from './state.ts';
+
+export interface Hedge {
+  readonly pick: PiecePick;
+  readonly late: RequestState;
+}
 
 /**
  * Second requests for pieces that are late: the first one shows no progress, is at a mute peer, takes several times as long as
@@ -24,10 +30,12 @@ export function pickHedges(
     readonly random: Random;
   },
   options: ScheduleOptions,
-): { pick: PiecePick; late: RequestState }[] {
+): Hedge[] {
   const { downloads, requests, peers } = state;
   const { usualMs, budget, nowMs, random } = moment;
-  const hedges: { pick: PiecePick; late: RequestState }[] = [];
+  const hedges: Hedge[] = [];
+  const waitOf = (state: PeerState) =>
+    (state.inFlightBytes + 1) / (state.rateBytesPerSecond ?? 1) + random.next() / 1e6;
   for (const request of requests) {
     if (hedges.length >= budget) break;
     if (request.peer === undefined) continue;
@@ -43,7 +51,7 @@ export function pickHedges(
     const end = request.first + request.count;
     while (first < end && download.held.has(first)) first += 1;
     if (first === end || (request.isHedged && flightsOf(download, first).size > 1)) continue;
-    const supplier = otherHolder(download, first, peers, nowMs, random, options);
+    const supplier = otherHolder(download, first, peers, nowMs, options, waitOf);
     if (supplier === undefined) continue;
     if (!isStalled && !isLate && !wouldOvertake(supplier, download, restMs)) continue;
     const have = download.members.get(supplier.peer)?.have;
@@ -53,6 +61,42 @@ export function pickHedges(
   }
   return hedges;
 }
+
+/**
+ * Second requests for small pieces that a client waits for right now, when the first is not through at once: everybody asked the few who held
+ * such a piece at the start, and by now many hold it. To be taken before first requests for other pieces, which may leave no room.
+ */
+export function pickAwaited(
+  {
+    downloads,
+    peers,
+  }: { readonly downloads: ReadonlyMap<string, DownloadState>; readonly peers: ReadonlyMap<PeerId, PeerState> },
+  { budget, nowMs, random }: { readonly budget: number; readonly nowMs: number; readonly random: Random },
+  options: ScheduleOptions,
+): Hedge[] {
+  const hedges: Hedge[] = [];
+  for (const download of downloads.values()) {
+    for (const piece of new Set(download.readers.values())) {
+      if (hedges.length >= budget) return hedges;
+      if (download.held.has(piece)) continue;
+      const [late, ...others] = flightsOf(download, piece);
+      if (late?.peer === undefined || others.length > 0) continue;
+      const { start, end } = pieceRange(download.plan, piece);
+      if (end - start > smallBytes || nowMs - late.startedMs <= options.peerStallMs * awaitedShare) continue;
+      // Not the fastest: that would be the same one for all.
+      const waitOf = ({ requests }: PeerState) => requests.size + random.next();
+      const supplier = otherHolder(download, piece, peers, nowMs, options, waitOf);
+      if (supplier !== undefined)
+        hedges.push({ pick: { download, peer: supplier.peer, first: piece, count: 1 }, late });
+    }
+  }
+  return hedges;
+}
+
+// Of the pieces of a head those that cost next to nothing twice.
+const smallBytes = 128 * 1024;
+// Half a second: most of 32 nodes on two cores have the first piece by then, and longer where this node runs late.
+const awaitedShare = 1 / 4;
 
 // Below this a second request costs more than it can save.
 const minLateMs = 1_000;
@@ -80,8 +124,8 @@ function otherHolder(
   piece: number,
   peers: ReadonlyMap<PeerId, PeerState>,
   nowMs: number,
-  random: Random,
   options: ScheduleOptions,
+  waitOf: (state: PeerState) => number,
 ): PeerState | undefined {
   let best: PeerState | undefined;
   let bestWait = Number.POSITIVE_INFINITY;
@@ -90,7 +134,7 @@ function otherHolder(
     const state = peers.get(member.peer);
     if (!isUsable(state, nowMs) || state.requests.size >= options.maxRequestsPerPeer || member.isMute) continue;
     if ([...(download.flights.get(piece) ?? [])].some((flight) => flight.peer === member.peer)) continue;
-    const wait = (state.inFlightBytes + 1) / (state.rateBytesPerSecond ?? 1) + random.next() / 1e6;
+    const wait = waitOf(state);
     if (wait < bestWait) {
       bestWait = wait;
       best = state;

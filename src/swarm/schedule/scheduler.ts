@@ -3,7 +3,7 @@ import type { Clock, Random } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { findBlockage } from './blockage.ts';
 import { addFlight, createRequest, removeFlight, spareBudget } from './flights.ts';
-import { pickHedges } from './hedges.ts';
+import { pickAwaited, pickHedges } from './hedges.ts';
 import { excusedMs, Lag } from './lag.ts';
 import {
   applyClaim,
@@ -352,20 +352,19 @@ export class Scheduler {
       }
       actions.push({ kind: 'fetchExtent', request });
     }
-    const budget = spareBudget(this.#peers.values(), this.#options);
+    const state = { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers };
+    const moment = { usualMs, nowMs, random: this.#random };
+    const room = () => spareBudget(this.#peers.values(), this.#options);
+    // One at a time, as each puts load on a peer.
+    const awaited = pickAwaited(state, { ...moment, budget: Math.min(1, room().requests) }, this.#options);
+    for (const { pick, late } of awaited) actions.push(this.#fetch(pick, nowMs, late));
+    const budget = room();
     const picks = pickPieces(this.#self, downloads, this.#peers, budget, nowMs, this.#random, this.#options);
-    for (const pick of picks) actions.push(this.#fetch(pick, nowMs, false));
+    for (const pick of picks) actions.push(this.#fetch(pick, nowMs));
     const spare = budget.requests - picks.length;
     if (spare <= 0) return actions;
-    const hedges = pickHedges(
-      { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers },
-      { usualMs, budget: spare, nowMs, random: this.#random },
-      this.#options,
-    );
-    for (const { pick, late } of hedges) {
-      late.isHedged = true;
-      actions.push(this.#fetch(pick, nowMs, true));
-    }
+    const hedges = pickHedges(state, { ...moment, budget: spare }, this.#options);
+    for (const { pick, late } of hedges) actions.push(this.#fetch(pick, nowMs, late));
     return actions;
   }
 
@@ -393,8 +392,9 @@ export class Scheduler {
     return request;
   }
 
-  #fetch(pick: PiecePick, nowMs: number, isHedge: boolean): Action {
+  #fetch(pick: PiecePick, nowMs: number, late?: RequestState): Action {
+    if (late !== undefined) late.isHedged = true;
     const request = this.#start(pick.download, pick.peer, pick, nowMs);
-    return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge };
+    return { kind: 'fetchPieces', request: Object.assign(request, { peer: pick.peer }), isHedge: late !== undefined };
   }
 }

@@ -5,7 +5,7 @@ import { seededRandom } from '../../../src/lib/clock.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
 import { removeFlight } from '../../../src/swarm/schedule/flights.ts';
-import { pickHedges } from '../../../src/swarm/schedule/hedges.ts';
+import { pickAwaited, pickHedges } from '../../../src/swarm/schedule/hedges.ts';
 import { Lag } from '../../../src/swarm/schedule/lag.ts';
 import {
   applyClaim,
@@ -37,6 +37,7 @@ import {
   alice,
   bob,
   carol,
+  createTestScheduler,
   digest,
   downloadOf,
   join,
@@ -825,6 +826,96 @@ describe('the piece picker', () => {
     const download = downloadOf(MiB);
     join(download, alice, 'all');
     expect(pick(download, peerStates(alice), limits)).toEqual([]);
+  });
+});
+
+describe('second requests for what a client waits for', () => {
+  const awaited = (download: DownloadState, nowMs: number, changes: { budget?: number; peers?: PeerId[] } = {}) =>
+    pickAwaited(
+      {
+        downloads: new Map([[download.digest as string, download]]),
+        peers: peerStates(...(changes.peers ?? [alice, bob])),
+      },
+      { budget: changes.budget ?? 1, nowMs, random },
+      options,
+    );
+  // Pieces of 64, 64, 128, 256 and 512 KiB come first.
+  const headed = (readerAt = 0) => {
+    const download = downloadOf(4 * MiB);
+    for (const peer of [alice, bob, carol]) join(download, peer, 'all');
+    download.readers.set(1, readerAt);
+    return download;
+  };
+  const soonMs = options.peerStallMs / 4;
+
+  it('go to another holder half a second after the first, of which nothing else is wrong', () => {
+    const download = headed();
+    const late = fly(download, requestOf({ receivedBytes: 16 * KiB, progressMs: soonMs }));
+    expect(awaited(download, soonMs)).toEqual([]);
+    expect(awaited(download, soonMs + 1)).toMatchObject([{ pick: { peer: bob, first: 0, count: 1 }, late }]);
+  });
+
+  it.each([
+    ['small', 2, 1],
+    ['not small', 3, 0],
+  ])('are made while the piece is %s', (_, piece, count) => {
+    const download = headed(piece);
+    fly(download, requestOf({ first: piece }));
+    expect(awaited(download, 60_000)).toHaveLength(count);
+  });
+
+  it.each([
+    ['no client is at the piece', () => headed(1)],
+    ['it is here', () => Object.assign(headed(), { held: downloadOf(4 * MiB, { held: [0] }).held })],
+    [
+      'two were asked already',
+      () => {
+        const download = headed();
+        fly(download, requestOf({ id: 2, peer: bob }));
+        return download;
+      },
+    ],
+  ])('are not made when %s', (_, given) => {
+    const download = given();
+    fly(download, requestOf());
+    expect(awaited(download, 60_000, { peers: [alice, bob, carol] })).toEqual([]);
+  });
+
+  it.each([
+    ['it comes from the origin', { peer: undefined }, {}],
+    ['there is no room for a request', {}, { budget: 0 }],
+    ['nobody else holds it', {}, { peers: [alice] }],
+  ])('are not made when %s', (_, request, changes) => {
+    const download = headed();
+    fly(download, requestOf(request));
+    expect(awaited(download, 60_000, changes)).toEqual([]);
+  });
+
+  it('are spread over the holders, whoever was fast before', () => {
+    const download = headed();
+    fly(download, requestOf());
+    const peers = peerStates(alice, { peer: bob, rateBytesPerSecond: 100 * MiB }, carol);
+    const asked = Array.from({ length: 40 }, () =>
+      pickAwaited({ downloads: new Map([['', download]]), peers }, { budget: 1, nowMs: 60_000, random }, options),
+    ).map(([hedge]) => hedge?.pick.peer);
+    expect(asked.filter((peer) => peer === bob).length).toBeGreaterThan(5);
+    expect(asked.filter((peer) => peer === carol).length).toBeGreaterThan(5);
+  });
+
+  it('come before first requests for other pieces', () => {
+    const { clock, scheduler } = createTestScheduler({ maxRequests: 2 });
+    for (const peer of [alice, bob]) scheduler.peerSeen(peer, false);
+    scheduler.addDownload({ digest, sizeBytes: 4 * MiB, originDelayMs: 0, canAskOrigin: false, held: [] });
+    const all = { pieces: undefined, isFetching: false, canAskOrigin: false };
+    scheduler.memberState(digest, alice, all);
+    scheduler.readerAt(digest, 1, 0);
+    const [first, second] = scheduler.decide().flatMap((action) => (action.kind === 'fetchPieces' ? [action] : []));
+    expect(first?.request.first).toBe(0);
+    scheduler.memberState(digest, bob, all);
+    clock.advance(soonMs + 1);
+    expect(scheduler.decide()).toEqual([]);
+    scheduler.requestEnded(second?.request.id ?? 0, { kind: 'busy', retryAfterMs: 0 });
+    expect(scheduler.decide()).toMatchObject([{ isHedge: true, request: { peer: bob, first: 0, count: 1 } }]);
   });
 });
 
