@@ -63,34 +63,29 @@ export function pickHedges(
 }
 
 /**
- * Second requests for small pieces that a client waits for right now, when the first is not through at once: everybody asked the few who held
- * such a piece at the start, and by now many hold it. To be taken before first requests for other pieces, which may leave no room.
+ * A second request for a small piece that a client waits for right now, when the first is not through at once: everybody asked the few who held
+ * such a piece at the start, and by now many hold it. To be made before first requests for other pieces, which may leave no room.
  */
 export function pickAwaited(
-  {
-    downloads,
-    peers,
-  }: { readonly downloads: ReadonlyMap<string, DownloadState>; readonly peers: ReadonlyMap<PeerId, PeerState> },
-  { budget, nowMs, random }: { readonly budget: number; readonly nowMs: number; readonly random: Random },
+  downloads: Iterable<DownloadState>,
+  peers: ReadonlyMap<PeerId, PeerState>,
+  { nowMs, random }: { readonly nowMs: number; readonly random: Random },
   options: ScheduleOptions,
-): Hedge[] {
-  const hedges: Hedge[] = [];
-  for (const download of downloads.values()) {
-    for (const piece of new Set(download.readers.values())) {
-      if (hedges.length >= budget) return hedges;
-      if (download.held.has(piece)) continue;
-      const [late, ...others] = flightsOf(download, piece);
-      if (late?.peer === undefined || others.length > 0) continue;
+): Hedge | undefined {
+  // Not the fastest holder: that would be the same one for all.
+  const waitOf = ({ requests }: PeerState) => requests.size + random.next();
+  for (const download of downloads) {
+    for (const piece of download.readers.values()) {
+      const flights = flightsOf(download, piece);
+      const [late] = flights;
+      if (late?.peer === undefined || flights.size > 1 || download.held.has(piece)) continue;
       const { start, end } = pieceRange(download.plan, piece);
       if (end - start > smallBytes || nowMs - late.startedMs <= options.peerStallMs * awaitedShare) continue;
-      // Not the fastest: that would be the same one for all.
-      const waitOf = ({ requests }: PeerState) => requests.size + random.next();
       const supplier = otherHolder(download, piece, peers, nowMs, options, waitOf);
-      if (supplier !== undefined)
-        hedges.push({ pick: { download, peer: supplier.peer, first: piece, count: 1 }, late });
+      if (supplier !== undefined) return { pick: { download, peer: supplier.peer, first: piece, count: 1 }, late };
     }
   }
-  return hedges;
+  return undefined;
 }
 
 // Of the pieces of a head those that cost next to nothing twice.

@@ -187,9 +187,11 @@ export function isHopeless(
   const silentMs = nowMs - request.progressMs;
   if (isMuteAgain && silentMs > options.peerStallMs) return true;
   // Every decision asks this of every request, and hardly one is silent for so long.
-  if (silentMs > 2 * options.peerStallMs) {
-    if (silentMs > silencePatienceMs(request, downloads.get(request.digest), usualMs, options)) return true;
-  }
+  if (
+    silentMs > 2 * options.peerStallMs &&
+    silentMs > silencePatienceMs(request, downloads.get(request.digest), usualMs, options)
+  )
+    return true;
   const ageMs = nowMs - request.startedMs;
   const evenBytesPerMs = receivedBytesPerSecond / 1_000 / options.maxRequests;
   const dripBytesPerMs = Math.max(leastBytesPerMs, Math.min(slowestBytesPerMs, evenBytesPerMs / unevenFactor));

@@ -352,17 +352,16 @@ export class Scheduler {
       }
       actions.push({ kind: 'fetchExtent', request });
     }
-    const state = { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers };
     const moment = { usualMs, nowMs, random: this.#random };
     const room = () => spareBudget(this.#peers.values(), this.#options);
-    // One at a time, as each puts load on a peer.
-    const awaited = pickAwaited(state, { ...moment, budget: Math.min(1, room().requests) }, this.#options);
-    for (const { pick, late } of awaited) actions.push(this.#fetch(pick, nowMs, late));
+    const awaited = room().requests > 0 ? pickAwaited(downloads, this.#peers, moment, this.#options) : undefined;
+    if (awaited !== undefined) actions.push(this.#fetch(awaited.pick, nowMs, awaited.late));
     const budget = room();
     const picks = pickPieces(this.#self, downloads, this.#peers, budget, nowMs, this.#random, this.#options);
     for (const pick of picks) actions.push(this.#fetch(pick, nowMs));
     const spare = budget.requests - picks.length;
     if (spare <= 0) return actions;
+    const state = { downloads: this.#downloads, requests: this.#requests.values(), peers: this.#peers };
     const hedges = pickHedges(state, { ...moment, budget: spare }, this.#options);
     for (const { pick, late } of hedges) actions.push(this.#fetch(pick, nowMs, late));
     return actions;

@@ -830,15 +830,8 @@ describe('the piece picker', () => {
 });
 
 describe('second requests for what a client waits for', () => {
-  const awaited = (download: DownloadState, nowMs: number, changes: { budget?: number; peers?: PeerId[] } = {}) =>
-    pickAwaited(
-      {
-        downloads: new Map([[download.digest as string, download]]),
-        peers: peerStates(...(changes.peers ?? [alice, bob])),
-      },
-      { budget: changes.budget ?? 1, nowMs, random },
-      options,
-    );
+  const awaited = (download: DownloadState, nowMs: number, peers = [alice, bob]) =>
+    pickAwaited([download], peerStates(...peers), { nowMs, random }, options);
   // Pieces of 64, 64, 128, 256 and 512 KiB come first.
   const headed = (readerAt = 0) => {
     const download = downloadOf(4 * MiB);
@@ -851,17 +844,17 @@ describe('second requests for what a client waits for', () => {
   it('go to another holder half a second after the first, of which nothing else is wrong', () => {
     const download = headed();
     const late = fly(download, requestOf({ receivedBytes: 16 * KiB, progressMs: soonMs }));
-    expect(awaited(download, soonMs)).toEqual([]);
-    expect(awaited(download, soonMs + 1)).toMatchObject([{ pick: { peer: bob, first: 0, count: 1 }, late }]);
+    expect(awaited(download, soonMs)).toBeUndefined();
+    expect(awaited(download, soonMs + 1)).toMatchObject({ pick: { peer: bob, first: 0, count: 1 }, late });
   });
 
   it.each([
-    ['small', 2, 1],
-    ['not small', 3, 0],
-  ])('are made while the piece is %s', (_, piece, count) => {
+    ['128 KiB', 2, true],
+    ['256 KiB', 3, false],
+  ])('are made for a small piece only: %s', (_, piece, isMade) => {
     const download = headed(piece);
     fly(download, requestOf({ first: piece }));
-    expect(awaited(download, 60_000)).toHaveLength(count);
+    expect(awaited(download, 60_000) !== undefined).toBe(isMade);
   });
 
   it.each([
@@ -878,31 +871,31 @@ describe('second requests for what a client waits for', () => {
   ])('are not made when %s', (_, given) => {
     const download = given();
     fly(download, requestOf());
-    expect(awaited(download, 60_000, { peers: [alice, bob, carol] })).toEqual([]);
+    expect(awaited(download, 60_000, [alice, bob, carol])).toBeUndefined();
   });
 
   it.each([
-    ['it comes from the origin', { peer: undefined }, {}],
-    ['there is no room for a request', {}, { budget: 0 }],
-    ['nobody else holds it', {}, { peers: [alice] }],
-  ])('are not made when %s', (_, request, changes) => {
+    ['it comes from the origin', { peer: undefined }, [alice, bob]],
+    ['nobody else holds it', {}, [alice]],
+  ])('are not made when %s', (_, request, peers) => {
     const download = headed();
     fly(download, requestOf(request));
-    expect(awaited(download, 60_000, changes)).toEqual([]);
+    expect(awaited(download, 60_000, peers)).toBeUndefined();
   });
 
   it('are spread over the holders, whoever was fast before', () => {
     const download = headed();
     fly(download, requestOf());
     const peers = peerStates(alice, { peer: bob, rateBytesPerSecond: 100 * MiB }, carol);
-    const asked = Array.from({ length: 40 }, () =>
-      pickAwaited({ downloads: new Map([['', download]]), peers }, { budget: 1, nowMs: 60_000, random }, options),
-    ).map(([hedge]) => hedge?.pick.peer);
+    const asked = Array.from(
+      { length: 40 },
+      () => pickAwaited([download], peers, { nowMs: 60_000, random }, options)?.pick.peer,
+    );
     expect(asked.filter((peer) => peer === bob).length).toBeGreaterThan(5);
     expect(asked.filter((peer) => peer === carol).length).toBeGreaterThan(5);
   });
 
-  it('come before first requests for other pieces', () => {
+  it('come before first requests for other pieces, as soon as there is room for one', () => {
     const { clock, scheduler } = createTestScheduler({ maxRequests: 2 });
     for (const peer of [alice, bob]) scheduler.peerSeen(peer, false);
     scheduler.addDownload({ digest, sizeBytes: 4 * MiB, originDelayMs: 0, canAskOrigin: false, held: [] });
