@@ -2,6 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
 import { judgeTurns, mayTakeBack } from './late-turns.ts';
 import type { ScheduleOptions } from './options.ts';
+import { heldUpAfterMs, runningTurns, turnsAtOnce } from './own-turns.ts';
 import { bytesOfExtent, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurnsAlone, turnOrder } from './turn-order.ts';
@@ -62,7 +63,7 @@ interface Look {
   readonly turns: OriginTurn[];
   /** The first extent behind those of the turns found, of downloads that have one. */
   readonly given: Map<DownloadState, number>;
-  /** Bytes of the turns that began `heldUpMs` ago or earlier and are not through, by who has them. */
+  /** Bytes of the turns that are held up, by who has them. */
   readonly load: Map<PeerId, number>;
   readonly windowExtents: number;
   wakeAtMs: number;
@@ -94,6 +95,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
   const windowExtents = staysAlone(look, download) ? look.options.originWindowExtents : look.windowExtents;
   const windowBytes = windowBytesOf(download, windowExtents);
   const isRace = isRaced(download);
+  const heldUpSinceMs = look.nowMs - heldUpAfterMs(download);
   for (let extent = from; extent < to; extent += 1) {
     if (look.openBytes >= windowBytes * share) break;
     const state = extents[extent];
@@ -101,7 +103,7 @@ function lookAt(look: Look, download: DownloadState, from: number, to: number, s
     if (state.unheld === 0 && !(isRace && isSlow(download, extent, look))) continue;
     look.openBytes += countedBytes;
     for (const [peer, { sinceMs }] of state.claims)
-      if (look.nowMs - sinceMs >= heldUpMs) look.load.set(peer, (look.load.get(peer) ?? 0) + countedBytes);
+      if (sinceMs <= heldUpSinceMs) look.load.set(peer, (look.load.get(peer) ?? 0) + countedBytes);
     lookAtExtent(look, download, extent, state, isRace);
   }
   return look.openBytes >= windowBytes;
@@ -130,6 +132,11 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   if (run === undefined) return;
   const busy = busyOf(look, download, order);
   if (busy.has(self)) return;
+  const waitMs = waitForOwn(look, download, extent, order.length);
+  if (waitMs !== undefined) {
+    look.wakeAtMs = Math.min(look.wakeAtMs, waitMs);
+    return;
+  }
   const rank = rankOf(self, order, download, extent, nowMs, busy);
   const ahead = Math.max(0, rank - claimantsOf(look, download, extent, state));
   const startAtMs = quietSinceMs + ahead * look.options.takeoverMs;
@@ -144,9 +151,22 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   look.turns.push(turn);
 }
 
+/** Until when the extent waits for turns of this node that run, at the latest; undefined = it need not. */
+function waitForOwn(
+  { nowMs, options, turns }: Look,
+  download: DownloadState,
+  extent: number,
+  takers: number,
+): number | undefined {
+  if (extent === 0) return undefined;
+  const { count, untilMs } = runningTurns(download, nowMs, options);
+  const begun = turns.filter((turn) => turn.download === download && turn.first > 0).length;
+  return count + begun < turnsAtOnce(download, takers, options) ? undefined : untilMs;
+}
+
 /**
- * Who is held up with its share of the window and one turn more: that must not grow to the whole window, or all wait for its link. Only
- * what takes so long that nodes agree about it counts; where turns are quick, two would begin the same.
+ * Who is held up with as many turns as it has at once, or its share of the window and one more: that must not grow to the whole window, or all wait for
+ * its link. Only what takes so long that nodes agree about it counts; where turns are quick, two would begin the same.
  */
 function busyOf(
   { load, nowMs, options }: Look,
@@ -160,12 +180,12 @@ function busyOf(
     if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
   }
   if (takers === 1) return nobody;
-  const shareBytes = windowBytesOf(download, options.originWindowExtents) / takers + bytesOfExtent(download);
+  const shareBytes = Math.min(
+    windowBytesOf(download, options.originWindowExtents) / takers + bytesOfExtent(download),
+    turnsAtOnce(download, takers, options) * bytesOfExtent(download),
+  );
   return new Set([...load.keys()].filter((peer) => (load.get(peer) ?? 0) >= shareBytes));
 }
-
-// Long against messages, and against turns where nothing is held up.
-const heldUpMs = 1_000;
 
 const nobody: ReadonlySet<PeerId> = new Set();
 
