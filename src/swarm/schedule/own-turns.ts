@@ -23,14 +23,15 @@ const slowBytesPerSecond = 1024 * 1024;
 
 /** How many turns of this node run, and when the first of them has taken too long to be waited for. The head of a blob is not counted: clients wait for it. */
 export function runningTurns(
-  { turns, slowestTurnMs }: DownloadState,
+  download: DownloadState,
   nowMs: number,
   { originStallMs }: ScheduleOptions,
 ): { readonly count: number; readonly untilMs: number } {
   let count = 0;
   let untilMs = Number.POSITIVE_INFINITY;
-  const longMs = Math.max(originStallMs, longFactor * (slowestTurnMs ?? 0));
-  for (const { first, startedMs } of turns) {
+  const usualMs = turnMs(download, seenTurnRate(download) ?? 0);
+  const longMs = Math.max(originStallMs, longFactor * Math.max(usualMs, download.slowestTurnMs ?? 0));
+  for (const { first, startedMs } of download.turns) {
     if (first === 0 || startedMs + longMs <= nowMs) continue;
     count += 1;
     untilMs = Math.min(untilMs, startedMs + longMs);
@@ -42,9 +43,13 @@ export function runningTurns(
 export function heldUpAfterMs(download: DownloadState): number {
   // This node's own link may be what is slow.
   const rate = Math.max(seenTurnRate(download) ?? 0, download.othersTurnBytesPerSecond ?? 0);
-  if (rate === 0) return heldUpMs;
-  const turnMs = (bytesOfExtent(download) * 1_000) / Math.max(1, rate);
-  return Math.max(heldUpMs, longFactor * Math.min(longestTurnMs, turnMs));
+  return Math.max(heldUpMs, longFactor * turnMs(download, rate));
+}
+
+/** 0 = nothing is known. */
+function turnMs(download: DownloadState, bytesPerSecond: number): number {
+  if (bytesPerSecond === 0) return 0;
+  return Math.min(longestTurnMs, (bytesOfExtent(download) * 1_000) / Math.max(1, bytesPerSecond));
 }
 
 // Long against messages, and against turns where nothing is held up.
@@ -54,4 +59,4 @@ const heldUpMs = 1_000;
 const longestTurnMs = 10_000;
 
 // Turns of one pull differ by less, unless one has lost its share of the link for good.
-const longFactor = 2;
+const longFactor = 3;

@@ -63,24 +63,27 @@ describe('the turns of a node that run', () => {
       untilMs: Number.POSITIVE_INFINITY,
     });
     download.slowestTurnMs = 3_000;
-    expect(runningTurns(download, 5_999, options)).toEqual({ count: 1, untilMs: 6_000 });
-    expect(runningTurns(download, 6_000, options).count).toBe(0);
+    expect(runningTurns(download, 8_999, options)).toEqual({ count: 1, untilMs: 9_000 });
+    expect(runningTurns(download, 9_000, options).count).toBe(0);
+    // As the one that runs looks, it takes longer.
+    download.ownTurnBytesPerSecond = MiB / 5;
+    expect(runningTurns(download, 9_000, options).untilMs).toBe(15_000);
   });
 });
 
 describe('a turn that is held up', () => {
-  it('has run twice as long as turns take, and a second at least', () => {
+  it('has run three times as long as turns take, and a second at least', () => {
     const heldUpWith = (own: number | undefined, others: number | undefined) => {
       const download = downloadOf(64 * MiB);
       Object.assign(download, { originBytesPerSecond: own, othersTurnBytesPerSecond: others });
       return heldUpAfterMs(download);
     };
     expect([heldUpWith(undefined, undefined), heldUpWith(8 * MiB, undefined), heldUpWith(MiB / 4, undefined)]).toEqual([
-      1_000, 1_000, 8_000,
+      1_000, 1_000, 12_000,
     ]);
-    expect(heldUpWith(1, undefined)).toBe(20_000);
+    expect(heldUpWith(1, undefined)).toBe(30_000);
     // Here it is this node's own link that is slow.
-    expect(heldUpWith(MiB / 4, MiB)).toBe(2_000);
+    expect(heldUpWith(MiB / 4, MiB)).toBe(3_000);
   });
 });
 

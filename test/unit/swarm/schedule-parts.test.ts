@@ -441,7 +441,7 @@ describe('turns at the origin', () => {
     const begunWith = (claimed: number, peer: PeerId, { seed = 'a', nowMs = 1_000 } = {}) => {
       const download = downloadOf(64 * MiB, { digest: `sha256:${seed.repeat(64)}` as Digest });
       for (const member of [alice, bob, carol]) join(download, member, []);
-      download.originBytesPerSecond = 2 * MiB;
+      download.originBytesPerSecond = 4 * MiB;
       for (const { claims } of download.extents.slice(0, claimed))
         claims.set(peer, { sinceMs: 0, progressMs: nowMs, receivedBytes: 0 });
       const order = turnOrder(self, download);
