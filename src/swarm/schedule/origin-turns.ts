@@ -132,9 +132,9 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   if (run === undefined) return;
   const busy = busyOf(look, download, order);
   if (busy.has(self)) return;
-  const waitMs = waitForOwn(look, download, extent, order.length);
-  if (waitMs !== undefined) {
-    look.wakeAtMs = Math.min(look.wakeAtMs, waitMs);
+  const ownUntilMs = waitsForOwn(look, download, extent, order);
+  if (ownUntilMs !== undefined) {
+    look.wakeAtMs = Math.min(look.wakeAtMs, ownUntilMs);
     return;
   }
   const rank = rankOf(self, order, download, extent, nowMs, busy);
@@ -152,16 +152,26 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
 }
 
 /** Until when the extent waits for turns of this node that run, at the latest; undefined = it need not. */
-function waitForOwn(
+function waitsForOwn(
   { nowMs, options, turns }: Look,
   download: DownloadState,
   extent: number,
-  takers: number,
+  order: readonly PeerId[],
 ): number | undefined {
   if (extent === 0) return undefined;
   const { count, untilMs } = runningTurns(download, nowMs, options);
   const begun = turns.filter((turn) => turn.download === download && turn.first > 0).length;
-  return count + begun < turnsAtOnce(download, takers, options) ? undefined : untilMs;
+  return count + begun < turnsAtOnce(download, takersOf(download, order, nowMs), options) ? undefined : untilMs;
+}
+
+/** How many take the turns that come to them, this node among them. */
+function takersOf(download: DownloadState, order: readonly PeerId[], nowMs: number): number {
+  let takers = 0;
+  for (const peer of order) {
+    const member = download.members.get(peer);
+    if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
+  }
+  return takers;
 }
 
 /**
@@ -174,11 +184,7 @@ function busyOf(
   order: readonly PeerId[],
 ): ReadonlySet<PeerId> {
   if (load.size === 0 || download.isOriginWhole) return nobody;
-  let takers = 0;
-  for (const peer of order) {
-    const member = download.members.get(peer);
-    if (member === undefined || !isPassedBy(member, nowMs)) takers += 1;
-  }
+  const takers = takersOf(download, order, nowMs);
   if (takers === 1) return nobody;
   const shareBytes = Math.min(
     windowBytesOf(download, options.originWindowExtents) / takers + bytesOfExtent(download),

@@ -7,7 +7,7 @@ import { bytesOfExtent, type DownloadState, seenTurnRate } from './state.ts';
  * Pure: no clock, no I/O.
  */
 
-/** `takers` = members that take turns, this node among them. */
+/** `takers` = how many take the turns that come to them, this node among them. */
 export function turnsAtOnce(
   { originBytesPerSecond: rate, plan }: DownloadState,
   takers: number,

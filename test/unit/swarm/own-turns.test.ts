@@ -119,6 +119,13 @@ describe('a turn that has come', () => {
     expect(begun(download, options.originStallMs).extents).toHaveLength(1);
   });
 
+  it('does not wait where all others are passed by', () => {
+    const download = shared();
+    run(download, 60);
+    for (const member of download.members.values()) member.passedOverUntilMs = 5_000;
+    expect(begun(download, 0).extents.length).toBeGreaterThan(1);
+  });
+
   it('does not wait for that of another blob', () => {
     const download = shared();
     const other = downloadOf(64 * MiB);
