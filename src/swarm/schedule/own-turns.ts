@@ -15,11 +15,15 @@ export function turnsAtOnce(
 ): number {
   // Of a blob that is soon through nothing is left to be passed on while a turn waits for another.
   if (takers <= 1 || plan.extentCount <= 2 * originWindowExtents) return Number.POSITIVE_INFINITY;
-  return rate === undefined || rate < slowBytesPerSecond ? 1 : Math.ceil(originWindowExtents / takers);
+  if (rate === undefined || rate < slowBytesPerSecond) return 1;
+  return rate < fastBytesPerSecond ? Math.ceil(originWindowExtents / takers) : Number.POSITIVE_INFINITY;
 }
 
 // An origin that gives one connection less shares its link, or that of this node.
 const slowBytesPerSecond = 1024 * 1024;
+
+// A turn is over before another could have been passed on.
+const fastBytesPerSecond = 3 * 1024 * 1024;
 
 /** How many turns of this node run, and when the first of them has taken too long to be waited for. The head of a blob is not counted: clients wait for it. */
 export function runningTurns(

@@ -32,6 +32,10 @@ describe('how many turns a node has at once', () => {
     expect([2, 3, 4, 8, 32].map((takers) => at(64 * MiB, MiB, takers))).toEqual([4, 3, 2, 1, 1]);
   });
 
+  it('has no limit where they are very fast', () => {
+    expect([at(64 * MiB, 3 * MiB - 1, 8), at(64 * MiB, 3 * MiB, 8)]).toEqual([1, Number.POSITIVE_INFINITY]);
+  });
+
   it('has no limit for a node that takes turns alone, nor for a blob of two windows', () => {
     expect([at(64 * MiB, undefined, 1), at(16 * MiB, 1, 8), at(17 * MiB, 1, 8)]).toEqual([
       Number.POSITIVE_INFINITY,

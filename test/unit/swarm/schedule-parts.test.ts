@@ -438,10 +438,10 @@ describe('turns at the origin', () => {
   });
 
   describe('in a window of eight of which each of four has two', () => {
-    const begunWith = (claimed: number, peer: PeerId, { seed = 'a', nowMs = 1_000 } = {}) => {
+    const begunWith = (claimed: number, peer: PeerId, { seed = 'a', nowMs = 1_001 } = {}) => {
       const download = downloadOf(64 * MiB, { digest: `sha256:${seed.repeat(64)}` as Digest });
       for (const member of [alice, bob, carol]) join(download, member, []);
-      download.originBytesPerSecond = 4 * MiB;
+      download.originBytesPerSecond = 3 * MiB - 1;
       for (const { claims } of download.extents.slice(0, claimed))
         claims.set(peer, { sinceMs: 0, progressMs: nowMs, receivedBytes: 0 });
       const order = turnOrder(self, download);
@@ -457,7 +457,7 @@ describe('turns at the origin', () => {
       const { begun, own } = begunWith(1, self);
       expect([begun, own.length > 0]).toEqual([own, true]);
       expect(begunWith(2, self).begun).toEqual([]);
-      const quick = begunWith(2, self, { nowMs: 999 });
+      const quick = begunWith(2, self, { nowMs: 1_000 });
       expect([quick.begun, quick.own.length > 0]).toEqual([quick.own, true]);
     });
 
@@ -467,7 +467,7 @@ describe('turns at the origin', () => {
       const busy = [...'abcdef'].map((seed) => begunWith(2, alice, { seed }));
       for (const { begun: taken, withoutAlice } of busy) expect(taken).toEqual(withoutAlice.slice(0, 2));
       expect(busy.some(({ begun: taken, own: usual }) => taken.some((extent) => !usual.includes(extent)))).toBe(true);
-      const quick = begunWith(2, alice, { nowMs: 999 });
+      const quick = begunWith(2, alice, { nowMs: 1_000 });
       expect(quick.begun).toEqual(quick.own);
     });
   });
