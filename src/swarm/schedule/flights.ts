@@ -21,7 +21,6 @@ export function createRequest(
 }
 
 export function addFlight(download: DownloadState, request: RequestState): void {
-  if (request.peer === undefined) download.turns.add(request);
   for (let piece = request.first; piece < request.first + request.count; piece += 1) {
     if (download.held.has(piece)) continue;
     const flights = download.flights.get(piece) ?? new Set();
@@ -31,27 +30,11 @@ export function addFlight(download: DownloadState, request: RequestState): void 
 }
 
 export function removeFlight(download: DownloadState, request: RequestState): void {
-  download.turns.delete(request);
   for (let piece = request.first; piece < request.first + request.count; piece += 1) {
     const flights = download.flights.get(piece);
     flights?.delete(request);
     if (flights?.size === 0) download.flights.delete(piece);
   }
-}
-
-export function isAllHeld(download: DownloadState, request: RequestState): boolean {
-  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
-    if (!download.held.has(piece)) return false;
-  }
-  return true;
-}
-
-/** Whether everything the request still has to bring is held by members that are believed. */
-export function isHeldByMembers(download: DownloadState, request: RequestState): boolean {
-  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
-    if (!download.held.has(piece) && (download.believed[piece] ?? 0) === 0) return false;
-  }
-  return true;
 }
 
 /** What the peers' requests leave of the options' bounds. */

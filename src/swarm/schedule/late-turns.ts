@@ -1,7 +1,7 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { lateRestMs, longestPieceMs } from './member-events.ts';
 import type { ScheduleOptions } from './options.ts';
-import { bytesOfExtent, type Claim, type DownloadState, usualPieceMs } from './state.ts';
+import { bytesOfExtent, type Claim, type DownloadState, seenTurnRate, usualPieceMs } from './state.ts';
 import { isPassedBy } from './turn-order.ts';
 
 /**
@@ -153,10 +153,19 @@ function usualTurnMs(download: DownloadState, peer: PeerId): number | undefined 
 }
 
 /** How long turns take that run, at the pace of most of them; 0 = nothing is known of them. */
-function runningTurnMs(download: DownloadState): number {
-  const { othersTurnBytesPerSecond: rate } = download;
+function runningTurnMs(download: DownloadState, rate = download.othersTurnBytesPerSecond): number {
   return rate === undefined ? 0 : Math.min(longestTurnMs, (bytesOfExtent(download) * 1_000) / Math.max(1, rate));
 }
+
+/** How long a turn has run that holds its owner up: no other turn waits for it then. */
+export function heldUpAfterMs(download: DownloadState): number {
+  // Those of the others first: it may be this node's own link that is slow.
+  const turnMs = runningTurnMs(download, download.othersTurnBytesPerSecond ?? seenTurnRate(download));
+  return Math.max(leastHeldUpMs, lateFactor * turnMs);
+}
+
+// Long against messages, and against turns where nothing is held up.
+const leastHeldUpMs = 1_000;
 
 /** At its pace it will be through before another who began now. */
 function isNearlyThrough(claim: Claim, sizeBytes: number, lateMs: number, nowMs: number): boolean {

@@ -1,7 +1,6 @@
 import { Bitfield } from '../../content/bitfield.ts';
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentOf } from '../../content/piece-plan.ts';
-import { isHeldByMembers } from './flights.ts';
 import type { ScheduleOptions } from './options.ts';
 import {
   type Claim,
@@ -9,6 +8,7 @@ import {
   dropMember,
   flightsOf,
   forgetOrders,
+  isHeldByMembers,
   type MemberState,
   markMemberHas,
   type RequestState,

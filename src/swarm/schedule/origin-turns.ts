@@ -1,8 +1,8 @@
 import type { PeerId } from '../../content/peer-id.ts';
 import { extentPieceRange, runRange } from '../../content/piece-plan.ts';
-import { judgeTurns, mayTakeBack } from './late-turns.ts';
+import { heldUpAfterMs, judgeTurns, mayTakeBack } from './late-turns.ts';
 import type { ScheduleOptions } from './options.ts';
-import { heldUpAfterMs, runningTurns, turnsAtOnce } from './own-turns.ts';
+import { areTurnsFast, countOwnTurns, turnsAtOnce } from './own-turns.ts';
 import { bytesOfExtent, type DownloadState, type ExtentState, isSmall, type PeerState } from './state.ts';
 import { isRaced, isSlowlySupplied } from './supply.ts';
 import { holdsExtent, isPassedBy, ownerOf, rankOf, takesTurnsAlone, turnOrder } from './turn-order.ts';
@@ -130,13 +130,10 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   }
   const run = download.isOriginWhole ? wholeRun(download, extent) : missingRun(download, extent, isRace);
   if (run === undefined) return;
-  const busy = busyOf(look, download, order);
+  const takers = takersOf(download, order, nowMs);
+  if (extent > 0 && waitsForOwn(look, download, takers)) return;
+  const busy = busyOf(look, download, takers);
   if (busy.has(self)) return;
-  const ownUntilMs = waitsForOwn(look, download, extent, order);
-  if (ownUntilMs !== undefined) {
-    look.wakeAtMs = Math.min(look.wakeAtMs, ownUntilMs);
-    return;
-  }
   const rank = rankOf(self, order, download, extent, nowMs, busy);
   const ahead = Math.max(0, rank - claimantsOf(look, download, extent, state));
   const startAtMs = quietSinceMs + ahead * look.options.takeoverMs;
@@ -151,17 +148,11 @@ function lookAtExtent(look: Look, download: DownloadState, extent: number, state
   look.turns.push(turn);
 }
 
-/** Until when the extent waits for turns of this node that run, at the latest; undefined = it need not. */
-function waitsForOwn(
-  { nowMs, options, turns }: Look,
-  download: DownloadState,
-  extent: number,
-  order: readonly PeerId[],
-): number | undefined {
-  if (extent === 0) return undefined;
-  const { count, untilMs } = runningTurns(download, nowMs, options);
+/** Whether this node has as many turns as it has at once: when one is through, the next begins. */
+function waitsForOwn({ self, options, turns }: Look, download: DownloadState, takers: number): boolean {
+  if (areTurnsFast(download)) return false;
   const begun = turns.filter((turn) => turn.download === download && turn.first > 0).length;
-  return count + begun < turnsAtOnce(download, takersOf(download, order, nowMs), options) ? undefined : untilMs;
+  return countOwnTurns(self, download) + begun >= turnsAtOnce(download, takers, options);
 }
 
 /** How many take the turns that come to them, this node among them. */
@@ -178,14 +169,8 @@ function takersOf(download: DownloadState, order: readonly PeerId[], nowMs: numb
  * Who is held up with as many turns as it has at once, or its share of the window and one more: that must not grow to the whole window, or all wait for
  * its link. Only what takes so long that nodes agree about it counts; where turns are quick, two would begin the same.
  */
-function busyOf(
-  { load, nowMs, options }: Look,
-  download: DownloadState,
-  order: readonly PeerId[],
-): ReadonlySet<PeerId> {
-  if (load.size === 0 || download.isOriginWhole) return nobody;
-  const takers = takersOf(download, order, nowMs);
-  if (takers === 1) return nobody;
+function busyOf({ load, options }: Look, download: DownloadState, takers: number): ReadonlySet<PeerId> {
+  if (load.size === 0 || download.isOriginWhole || takers === 1) return nobody;
   const shareBytes = Math.min(
     windowBytesOf(download, options.originWindowExtents) / takers + bytesOfExtent(download),
     turnsAtOnce(download, takers, options) * bytesOfExtent(download),

@@ -1,5 +1,6 @@
+import type { PeerId } from '../../content/peer-id.ts';
 import type { ScheduleOptions } from './options.ts';
-import { bytesOfExtent, type DownloadState, seenTurnRate } from './state.ts';
+import type { DownloadState } from './state.ts';
 
 /**
  * How many turns one node has at the origin at once for one blob. Where turns share a link, one behind the other brings the same bytes sooner than
@@ -15,52 +16,23 @@ export function turnsAtOnce(
 ): number {
   // Of a blob that is soon through nothing is left to be passed on while a turn waits for another.
   if (takers <= 1 || plan.extentCount <= 2 * originWindowExtents) return Number.POSITIVE_INFINITY;
-  if (rate === undefined || rate < slowBytesPerSecond) return 1;
-  return rate < fastBytesPerSecond ? Math.ceil(originWindowExtents / takers) : Number.POSITIVE_INFINITY;
+  return rate === undefined || rate < slowBytesPerSecond ? 1 : Math.ceil(originWindowExtents / takers);
 }
 
 // An origin that gives one connection less shares its link, or that of this node.
 const slowBytesPerSecond = 1024 * 1024;
 
-// A turn is over before another could have been passed on.
+/** Whether turns are over so soon that waiting for one costs more, on busy cores, than it gains. */
+export function areTurnsFast({ originBytesPerSecond: rate }: DownloadState): boolean {
+  return rate !== undefined && rate >= fastBytesPerSecond;
+}
+
 const fastBytesPerSecond = 3 * 1024 * 1024;
 
-/** How many turns of this node run, and when the first of them has taken too long to be waited for. The head of a blob is not counted: clients wait for it. */
-export function runningTurns(
-  download: DownloadState,
-  nowMs: number,
-  { originStallMs }: ScheduleOptions,
-): { readonly count: number; readonly untilMs: number } {
+/** The turns of this node that run, without that for the head of the blob: clients wait for it, and it for nothing. */
+export function countOwnTurns(self: PeerId, { extents, firstOpenExtent }: DownloadState): number {
   let count = 0;
-  let untilMs = Number.POSITIVE_INFINITY;
-  const usualMs = turnMs(download, seenTurnRate(download) ?? 0);
-  const longMs = Math.max(originStallMs, longFactor * Math.max(usualMs, download.slowestTurnMs ?? 0));
-  for (const { first, startedMs } of download.turns) {
-    if (first === 0 || startedMs + longMs <= nowMs) continue;
-    count += 1;
-    untilMs = Math.min(untilMs, startedMs + longMs);
-  }
-  return { count, untilMs };
+  for (let extent = Math.max(1, firstOpenExtent); extent < extents.length; extent += 1)
+    if (extents[extent]?.claims.has(self) === true) count += 1;
+  return count;
 }
-
-/** How long a turn has run that is held up, beside those of the others. */
-export function heldUpAfterMs(download: DownloadState): number {
-  // This node's own link may be what is slow.
-  const rate = Math.max(seenTurnRate(download) ?? 0, download.othersTurnBytesPerSecond ?? 0);
-  return Math.max(heldUpMs, longFactor * turnMs(download, rate));
-}
-
-/** 0 = nothing is known. */
-function turnMs(download: DownloadState, bytesPerSecond: number): number {
-  if (bytesPerSecond === 0) return 0;
-  return Math.min(longestTurnMs, (bytesOfExtent(download) * 1_000) / Math.max(1, bytesPerSecond));
-}
-
-// Long against messages, and against turns where nothing is held up.
-const heldUpMs = 1_000;
-
-// An extent of 1 MiB at a tenth of a MiB per second.
-const longestTurnMs = 10_000;
-
-// Turns of one pull differ by less, unless one has lost its share of the link for good.
-const longFactor = 3;

@@ -2,7 +2,7 @@ import type { PeerId } from '../../content/peer-id.ts';
 import type { Clock, Random } from '../../lib/clock.ts';
 import type { Digest } from '../../oci/digest.ts';
 import { findBlockage } from './blockage.ts';
-import { addFlight, createRequest, isAllHeld, removeFlight, spareBudget } from './flights.ts';
+import { addFlight, createRequest, removeFlight, spareBudget } from './flights.ts';
 import { pickAwaited, pickHedges } from './hedges.ts';
 import { excusedMs, Lag } from './lag.ts';
 import {
@@ -39,6 +39,7 @@ import {
   extentsOf,
   flightsOf,
   forgetOldBans,
+  isAllHeld,
   markHeld,
   type PeerState,
   type RequestState,

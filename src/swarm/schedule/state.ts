@@ -81,8 +81,6 @@ export interface DownloadState {
   readonly loneSinceMs: Map<number, number>;
   /** Requests in flight for each piece. */
   readonly flights: Map<number, Set<RequestState>>;
-  /** Those of them that the origin was asked. */
-  readonly turns: Set<RequestState>;
   readonly extents: ExtentState[];
   /** Before it every piece is held by somebody alive. */
   firstOpenExtent: number;
@@ -193,7 +191,6 @@ export function createDownloadState(input: {
     supplied: new Set(),
     loneSinceMs: new Map(),
     flights: new Map(),
-    turns: new Set(),
     extents,
     firstOpenExtent: 0,
     readers: new Map(),
@@ -385,4 +382,19 @@ export function extentsOf(download: DownloadState, request: RequestState): numbe
   const extents = [first];
   for (let extent = first + 1; extent <= last; extent += 1) extents.push(extent);
   return extents;
+}
+
+export function isAllHeld(download: DownloadState, request: RequestState): boolean {
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    if (!download.held.has(piece)) return false;
+  }
+  return true;
+}
+
+/** Whether everything the request still has to bring is held by members that are believed. */
+export function isHeldByMembers(download: DownloadState, request: RequestState): boolean {
+  for (let piece = request.first; piece < request.first + request.count; piece += 1) {
+    if (!download.held.has(piece) && (download.believed[piece] ?? 0) === 0) return false;
+  }
+  return true;
 }

@@ -4,7 +4,7 @@ import { extentPieceRange, planPieces } from '../../../src/content/piece-plan.ts
 import { seededRandom } from '../../../src/lib/clock.ts';
 import type { Digest } from '../../../src/oci/digest.ts';
 import { findBlockage } from '../../../src/swarm/schedule/blockage.ts';
-import { isAllHeld, isHeldByMembers, removeFlight } from '../../../src/swarm/schedule/flights.ts';
+import { removeFlight } from '../../../src/swarm/schedule/flights.ts';
 import { pickAwaited, pickHedges } from '../../../src/swarm/schedule/hedges.ts';
 import { Lag } from '../../../src/swarm/schedule/lag.ts';
 import {
@@ -25,6 +25,8 @@ import {
   createPeerState,
   type DownloadState,
   dropMember,
+  isAllHeld,
+  isHeldByMembers,
   markHeld,
   markMemberHas,
   type RequestState,
