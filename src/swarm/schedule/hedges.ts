@@ -45,7 +45,7 @@ export function pickHedges(
     const isStalled = isAtMute || nowMs - request.progressMs > options.peerStallMs;
     const usual = usualMs(request.count * download.plan.pieceBytes);
     const isLate = nowMs - request.startedMs > Math.max(options.hedgeFactor * usual, minLateMs);
-    const restMs = restOf(request, download, nowMs);
+    const restMs = restOf(request, download, nowMs, paceAfterMs(usual, options));
     if (!isStalled && !isLate && restMs < minLateMs) continue;
     let first = request.first;
     const end = request.first + request.count;
@@ -100,12 +100,20 @@ const overtakeFactor = 4;
 // Nobody who was never asked is presumed fast.
 const untriedRate = 1024 * 1024;
 
+/**
+ * How old a request must be to have a pace of its own. A slow link shared by many brings pieces in half to twice the usual time, their first bytes say
+ * little, and a second request for each that begins slowly makes all slower. Bounded, since slow peers lengthen what is usual.
+ */
+function paceAfterMs(usualMs: number, { peerStallMs }: ScheduleOptions): number {
+  return Number.isFinite(usualMs) ? Math.max(minLateMs, Math.min(2 * usualMs, 2 * peerStallMs)) : peerStallMs;
+}
+
 /** How long a request will take yet at the pace it has had. */
-function restOf(request: RequestState, download: DownloadState, nowMs: number): number {
+function restOf(request: RequestState, download: DownloadState, nowMs: number, paceAfterMs: number): number {
   const ageMs = nowMs - request.startedMs;
   const restBytes = request.count * download.plan.pieceBytes - request.receivedBytes;
   // Without a byte there is no pace: that one waits for a slot, or stalls.
-  return ageMs < minLateMs || request.receivedBytes === 0 ? 0 : (restBytes / request.receivedBytes) * ageMs;
+  return ageMs < paceAfterMs || request.receivedBytes === 0 ? 0 : (restBytes / request.receivedBytes) * ageMs;
 }
 
 function wouldOvertake(supplier: PeerState, download: DownloadState, restMs: number): boolean {

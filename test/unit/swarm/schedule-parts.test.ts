@@ -993,6 +993,22 @@ describe('hedges', () => {
     expect(at(60 * KiB)).toEqual([]);
   });
 
+  it.each([
+    ['twice what requests usually take', 800, 1_600],
+    ['a second, where they take less', 100, 1_000],
+    ['twice as long as one may stand still, where they take longer', 60_000, 2 * options.peerStallMs],
+    ['as long as one may stand still, where that is not known', Number.POSITIVE_INFINITY, options.peerStallMs],
+  ])('let a request find its pace for %s', (_, usualMs, paceMs) => {
+    const download = twoSeeds();
+    const crawling = fly(download, requestOf({ count: 2, receivedBytes: 16 * KiB }));
+    const at = (nowMs: number) => {
+      const late = Object.assign(crawling, { progressMs: nowMs });
+      return hedge(download, late, nowMs, usualMs, peerStates(alice, { peer: bob, rateBytesPerSecond: 10 * MiB }));
+    };
+    expect(at(paceMs - 1)).toEqual([]);
+    expect(at(paceMs)).toHaveLength(1);
+  });
+
   it('skip what the request brought already', () => {
     const download = twoSeeds();
     const late = fly(download, requestOf({ count: 2 }));
