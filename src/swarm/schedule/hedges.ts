@@ -109,11 +109,11 @@ function paceAfterMs(usualMs: number, { peerStallMs }: ScheduleOptions): number 
 }
 
 /** How long a request will take yet at the pace it has had. */
-function restOf(request: RequestState, download: DownloadState, nowMs: number, paceAfterMs: number): number {
+function restOf(request: RequestState, download: DownloadState, nowMs: number, fromAgeMs: number): number {
   const ageMs = nowMs - request.startedMs;
   const restBytes = request.count * download.plan.pieceBytes - request.receivedBytes;
   // Without a byte there is no pace: that one waits for a slot, or stalls.
-  return ageMs < paceAfterMs || request.receivedBytes === 0 ? 0 : (restBytes / request.receivedBytes) * ageMs;
+  return ageMs < fromAgeMs || request.receivedBytes === 0 ? 0 : (restBytes / request.receivedBytes) * ageMs;
 }
 
 function wouldOvertake(supplier: PeerState, download: DownloadState, restMs: number): boolean {
