@@ -157,7 +157,7 @@ function runningTurnMs(download: DownloadState, rate = download.othersTurnBytesP
   return rate === undefined ? 0 : Math.min(longestTurnMs, (bytesOfExtent(download) * 1_000) / Math.max(1, rate));
 }
 
-/** How long a turn has run that holds its owner up: no other turn waits for it then. */
+/** How long a turn has run that holds its owner up: whose turns all do is passed by. */
 export function heldUpAfterMs(download: DownloadState): number {
   // Those of the others first: it may be this node's own link that is slow.
   const turnMs = runningTurnMs(download, download.othersTurnBytesPerSecond ?? seenTurnRate(download));
