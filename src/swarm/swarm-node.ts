@@ -35,6 +35,7 @@ import { Strikes } from './strikes.ts';
 import type { BlobRequest, Download, Swarm, SwarmPeer, Transfer } from './swarm.ts';
 import type { SwarmDeps } from './swarm-deps.ts';
 import { countTransfer, createSwarmMetrics, type SwarmMetrics } from './swarm-metrics.ts';
+import { Ticker } from './ticker.ts';
 
 /**
  * The swarm of this node: turns what happens (members, pieces, readers, ends of requests) into events of the scheduler, and its
@@ -75,9 +76,8 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   readonly #runner: RequestRunner;
   readonly #observeDeps: ObserveDeps;
   readonly #cleanUp: (() => void)[] = [];
+  readonly #ticker: Ticker;
   #isDeciding = false;
-  #ticks = 0;
-  #cancelTick: (() => void) | undefined;
 
   constructor(deps: SwarmDeps, options: SwarmOptions) {
     this.#deps = deps;
@@ -264,7 +264,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       deps.directory.onProvider((digest, provider) => this.#talk.meet(digest, provider)),
     );
     for (const { peer } of network.peers()) this.#links.prepare(peer);
-    this.#tick();
+    this.#ticker = new Ticker(clock, tickMs, (lateMs, tick) => this.#onTick(lateMs, tick));
   }
 
   fetch(requests: readonly BlobRequest[]): readonly Download[] {
@@ -288,6 +288,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       return download;
     });
     if (started.length > 0) {
+      this.#ticker.start();
       const deps = { ...this.#deps, completion: this.#completion };
       this.#tasks.run((signal) => startDownloads(deps, started, this.#options, signal));
     }
@@ -313,7 +314,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const undo of this.#cleanUp.reverse()) undo();
-    this.#cancelTick?.();
+    this.#ticker.stop();
     this.#runner.stop();
     const stopped = new SwarmError('SWARM_STOPPED', 'the node is stopping');
     await Promise.allSettled([...this.#downloads.values()].map((download) => download.fail(stopped)));
@@ -375,25 +376,19 @@ export class SwarmNode implements Swarm, AsyncDisposable {
     this.#decideSoon();
   }
 
-  #tick(): void {
-    const dueMs = this.#deps.clock.nowMs() + tickMs;
-    this.#cancelTick = this.#deps.clock.schedule(tickMs, () => {
-      if (this.#tasks.signal.aborted) return;
-      this.#scheduler.lagged(this.#deps.clock.nowMs() - dueMs);
-      this.#ticks += 1;
-      if (this.#downloads.size > 0) {
-        if (this.#ticks % haveEveryTicks === 0) this.#talk.news.tellUnhurried();
-        if (this.#ticks % claimEveryTicks === 0) {
-          const nowMs = this.#deps.clock.nowMs();
-          for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest, nowMs - claimEveryTicks * tickMs);
-        }
-        for (const { download, error } of this.#patience.expired(this.#downloads.values())) {
-          this.#tasks.run(() => failDownload(this.#completion, download, error));
-        }
-        this.#observe(0);
-        this.#decideSoon();
-      }
-      this.#tick();
-    });
+  #onTick(lateMs: number, tick: number): boolean {
+    if (this.#tasks.signal.aborted || this.#downloads.size === 0) return false;
+    this.#scheduler.lagged(lateMs);
+    if (tick % haveEveryTicks === 0) this.#talk.news.tellUnhurried();
+    if (tick % claimEveryTicks === 0) {
+      const nowMs = this.#deps.clock.nowMs();
+      for (const digest of this.#downloads.keys()) this.#talk.tellClaims(digest, nowMs - claimEveryTicks * tickMs);
+    }
+    for (const { download, error } of this.#patience.expired(this.#downloads.values())) {
+      this.#tasks.run(() => failDownload(this.#completion, download, error));
+    }
+    this.#observe(0);
+    this.#decideSoon();
+    return true;
   }
 }
