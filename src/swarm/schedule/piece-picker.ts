@@ -6,8 +6,8 @@ import { type DownloadState, flightsOf, isSmall, type MemberState, orderOnce, ty
 
 /**
  * Which pieces to ask which peer for. First what a waiting client needs next, in order; then the rarest, ties at random (Legout et al.,
- * IMC 2006: without random ties, nodes that start together all want the same piece). The supplier is the holder that is expected
- * to be done first. Pure but for the injected randomness. O(pieces on offer + picks * suppliers).
+ * IMC 2006: without random ties, nodes that start together all want the same piece). Where nobody else fetches, ties go in order. The supplier
+ * is the holder that is expected to be done first. Pure but for the injected randomness. O(pieces on offer + picks * suppliers).
  */
 export interface PiecePick {
   readonly download: DownloadState;
@@ -107,9 +107,12 @@ function listCandidates(
   options: ScheduleOptions,
 ): Candidate[] {
   const candidates: Candidate[] = [];
-  for (const download of downloads) {
+  for (const [place, download] of downloads.entries()) {
     if (download.supplied.size === 0) continue;
     const fetchers = fetchersOf(self, download);
+    const isLone = fetchers.length === 1 && download.held.count >= heardAfterPieces;
+    const tieOf = (piece: number) =>
+      isLone ? (place + piece / download.plan.pieceCount) / downloads.length : random.next();
     const spared = sparedSeeds(download, fetchers.length);
     for (const piece of download.supplied) {
       const rarity = download.availability[piece] ?? 0;
@@ -119,7 +122,7 @@ function listCandidates(
       const isSeedSpared = spared > 0 && rarity > spared;
       const isAwaited = nearest !== notUrgent && rarity > 1 && rarity * awaitedFactor > fetchers.length;
       if (isAwaited || piece === 0 || rarity * scarceFactor > fetchers.length) {
-        candidates.push({ download, piece, urgency, rarity, tie: random.next(), isSeedSpared });
+        candidates.push({ download, piece, urgency, rarity, tie: tieOf(piece), isSeedSpared });
         continue;
       }
       const isOwn = fetchers[piece % fetchers.length] === self;
@@ -136,6 +139,10 @@ function listCandidates(
   }
   return candidates;
 }
+
+// In order the digest is computed, files are read and written, and layers are complete while the rest comes. Only where nobody else fetches: who begins with
+// others does not know of them at once, but does by the time it has got something.
+const heardAfterPieces = 8;
 
 /**
  * Whether the one whose share it is has had its time to pass on what only the member holds that streams the whole blob: pieces come one after another there,

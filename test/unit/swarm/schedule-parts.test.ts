@@ -658,6 +658,42 @@ describe('the piece picker', () => {
     expect(pick(download, peerStates(alice, bob), { requests: 1, bytes: 16 * MiB })[0]!.first).toBe(2);
   });
 
+  describe('among pieces that are equally rare', () => {
+    const head = [0, 1, 2, 3, 4, 5, 6, 7];
+    const twoPieces = { requests: 2, bytes: 16 * MiB };
+    const seededBySlow = (held: number[], others: PeerId[] = []) => {
+      const download = downloadOf(64 * MiB, { held });
+      for (const peer of [alice, bob]) join(download, peer, 'all', { isFetching: false });
+      for (const peer of others) join(download, peer, []);
+      return download;
+    };
+    const slow = () => peerStates(...[alice, bob].map((peer) => ({ peer, rateBytesPerSecond: MiB })));
+
+    it('takes the next in order where nobody else fetches', () => {
+      expect(picked(pick(seededBySlow(head), slow(), twoPieces))).toEqual([8, 9]);
+    });
+
+    it('takes the next of the blob that began first', () => {
+      const [first, second] = ['one', 'other'].map((name) => {
+        const download = downloadOf(64 * MiB, { held: head, digest: `sha256:${name}` as Digest });
+        join(download, alice, 'all', { isFetching: false });
+        return download;
+      }) as [DownloadState, DownloadState];
+      const picks = pickPieces(self, [first, second], slow(), twoPieces, 0, random, options);
+      expect(picks).toMatchObject([
+        { download: first, first: 8 },
+        { download: first, first: 9 },
+      ]);
+    });
+
+    it('takes any where others fetch, and before it could have heard of them', () => {
+      const picksOf = (create: () => DownloadState) =>
+        new Set(Array.from({ length: 20 }, () => picked(pick(create(), slow(), twoPieces)).join()));
+      expect(picksOf(() => seededBySlow(head, [carol])).size).toBeGreaterThan(5);
+      expect(picksOf(() => seededBySlow(head.slice(1))).size).toBeGreaterThan(5);
+    });
+  });
+
   it('takes what a client waits for before the rarest', () => {
     const download = downloadOf(4 * MiB);
     join(download, alice, [0, 1, 2, 5]);
