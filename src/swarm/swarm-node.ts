@@ -288,7 +288,7 @@ export class SwarmNode implements Swarm, AsyncDisposable {
       return download;
     });
     if (started.length > 0) {
-      this.#ticker.start();
+      if (!this.#tasks.signal.aborted) this.#ticker.start();
       const deps = { ...this.#deps, completion: this.#completion };
       this.#tasks.run((signal) => startDownloads(deps, started, this.#options, signal));
     }
