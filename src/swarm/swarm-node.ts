@@ -377,7 +377,10 @@ export class SwarmNode implements Swarm, AsyncDisposable {
   }
 
   #onTick(lateMs: number, tick: number): boolean {
-    if (this.#tasks.signal.aborted || this.#downloads.size === 0) return false;
+    if (this.#tasks.signal.aborted || this.#downloads.size === 0) {
+      this.#scheduler.lag.forget();
+      return false;
+    }
     this.#scheduler.lagged(lateMs);
     if (tick % haveEveryTicks === 0) this.#talk.news.tellUnhurried();
     if (tick % claimEveryTicks === 0) {

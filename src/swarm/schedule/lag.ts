@@ -39,4 +39,9 @@ export class Lag {
       peerStallMs: peerStallMs + moreMs,
     };
   }
+
+  /** Nobody is waited for: how late the event loop ran says nothing about a pull that begins later. */
+  forget(): void {
+    this.#lagMs = 0;
+  }
 }

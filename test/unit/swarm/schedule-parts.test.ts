@@ -248,6 +248,14 @@ describe('the order of turns', () => {
 });
 
 describe('the lag of a node', () => {
+  it('is forgotten when nobody is waited for any more', () => {
+    const lag = new Lag(options);
+    lag.stretch(2_000);
+    expect(lag.moreMs).toBe(8_000);
+    lag.forget();
+    expect([lag.moreMs, lag.stretch(0)]).toEqual([0, options]);
+  });
+
   it('makes it wait longer for others, and is forgotten within seconds', () => {
     const lag = new Lag(options);
     expect(lag.stretch(0)).toEqual(options);
